@@ -1,0 +1,1 @@
+"""What a trained run says about a catalogue: completions, metrics, reports."""

@@ -1,0 +1,1 @@
+"""A product catalogue as a graph: one schema, several stores."""

@@ -1,0 +1,1 @@
+"""K3M: pretraining on a product catalogue held in a graph database (config, sampler, model, trainer, run)."""

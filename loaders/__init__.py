@@ -1,0 +1,1 @@
+"""Catalogue formats in, a filled store out."""
