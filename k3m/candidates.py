@@ -1,7 +1,7 @@
 """The values that can answer for a property: those seen for it in training triples, in code-point order.
 
-Kept-back triples never enter: `from_store` reads training triples alone. A run keeps its candidates, so that the columns
-of its scores stay where they are when the store grows.
+Kept-back triples never enter: `from_store` reads training triples alone. A run keeps its candidates, so that the
+columns of its scores stay where they are when the store grows.
 """
 
 from itertools import pairwise

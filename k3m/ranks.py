@@ -1,9 +1,9 @@
 """Filtered ranks of true values among a property's candidates: one protocol for validation, completion and every floor.
 
-Candidates are the values that training has for the property. The item's other true values are no competitors. Ties take
-the mean rank (the realistic rank). A true value that training has never seen comes one past the last candidate left; where
-no candidate is left, the rank is infinite and its reciprocal 0. Scores that are not finite are refused: a NaN would rank
-better than perfect.
+Candidates are the values that training has for the property. The item's other true values are no competitors. Ties
+take the mean rank (the realistic rank). A true value that training has never seen comes one past the last candidate
+left; where no candidate is left, the rank is infinite and its reciprocal 0. Scores that are not finite are refused: a
+NaN would rank better than perfect.
 
 Legend: n triples, K candidates of one property.
 """
@@ -74,7 +74,7 @@ def check_finite(scores: Float[np.ndarray, "n K"], of: str = "scores") -> None:
 def best_columns(
     scores: Float[np.ndarray, "n K"], known: Bool[np.ndarray, "n K"], top: int
 ) -> tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]:
-    """The `top` best candidates of each row that it is not `known` to have, ties by column: (row, rank from 1, column)."""
+    """The `top` best candidates of each row that are not `known`, ties by column: (row, rank from 1, column)."""
     check_finite(scores)
     order = np.argsort(np.where(known, np.inf, -scores), axis=1, kind="stable")[:, :top]
     kept = np.arange(order.shape[1]) < (~known).sum(axis=1, keepdims=True)
@@ -83,7 +83,7 @@ def best_columns(
 
 
 def link_metrics(ranks: Float64[np.ndarray, " n"], properties: Shaped[np.ndarray, " n"]) -> dict[str, float]:
-    """MRR and Hits@k over n triples; `macro_mrr` is the mean over properties of their MRR. Without triples: NaN, n = 0."""
+    """MRR and Hits@k over n triples; `macro_mrr` is the mean of the properties' MRRs. Without triples: NaN, n = 0."""
     reciprocal = pd.Series(1.0 / np.asarray(ranks))
     hits = {f"hits_at_{k}": float((reciprocal >= 1.0 / k).mean()) for k in (1, 3, 10)}
     macro = float(reciprocal.groupby(np.asarray(properties)).mean().mean())
