@@ -1,7 +1,7 @@
 """A real Neo4j 5.26 community server for the tests and the demo.
 
-    server.py run [--kept] -- COMMAND...       COMMAND with a throw-away server, or the kept one
-    server.py start|stop|status [--home DIR]   a server that is kept, its data under .neo4j/ or DIR
+    server.py run [--kept [--empty]] -- COMMAND...   COMMAND with a throw-away server, or the kept one (wiped first)
+    server.py start|stop|status [--home DIR]         a server that is kept, its data under .neo4j/ or DIR
 
 COMMAND finds the server in K3M_TEST_NEO4J_URI (`neo4j://user@host:port/database`), its password in K3M_NEO4J_PASSWORD.
 Three ways, the first that can be had: the server that K3M_TEST_NEO4J_URI already names; Docker, if an engine answers;
@@ -311,18 +311,26 @@ def status(home: Path) -> int:
     return 0 if running else 3
 
 
-def run(command: Sequence[str], home: Path | None) -> int:
-    """Run `command` with the named server, else the kept one in `home`, else a throw-away one; its exit status."""
-    if URI in os.environ:
-        claim(os.environ[URI], os.environ.get(PASSWORD, ""))
-        return call(command, os.environ)
-    if home:
+def run(command: Sequence[str], home: Path | None, empty: bool) -> int:
+    """Run `command` with the named server, else the kept one in `home`, else a throw-away one; its exit status.
+
+    `empty` wipes what an earlier command left, after the check that it is ours to delete.
+    """
+    environment = dict(os.environ)
+    if URI in environment:
+        environment.setdefault(PASSWORD, "")
+    elif home:
         server = load(home)
         if not (server and runs(server, home)):
             raise Refused(f"no server is kept in {home}; start one with `make neo4j`")
-        return call(command, os.environ | {URI: server.url, PASSWORD: server.password})
-    with tempfile.TemporaryDirectory(prefix="k3m-neo4j-") as folder:
-        return run_private(command, Path(folder))
+        environment |= {URI: server.url, PASSWORD: server.password}
+    else:
+        with tempfile.TemporaryDirectory(prefix="k3m-neo4j-") as folder:
+            return run_private(command, Path(folder))
+    claim(environment[URI], environment[PASSWORD])
+    if empty:
+        wipe(environment[URI], environment[PASSWORD])
+    return call(command, environment)
 
 
 def run_private(command: Sequence[str], home: Path) -> int:
@@ -366,6 +374,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--home", type=lambda path: Path(path).resolve(), default=KEPT, help="data folder of the kept server"
     )
     parser.add_argument("--kept", action="store_true", help="run: use the server of `start`, not a throw-away one")
+    parser.add_argument("--empty", action="store_true", help="run: wipe first what an earlier command left in it")
     own, command = split_at_dashes(sys.argv[1:] if argv is None else argv)
     asked = parser.parse_args(own)
     if bool(command) != (asked.action == "run"):
@@ -373,7 +382,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` stops the server
     try:
         if asked.action == "run":
-            return run(command, asked.home if asked.kept else None)
+            return run(command, asked.home if asked.kept else None, asked.empty)
         return {"start": start_kept, "stop": stop_kept, "status": status}[asked.action](asked.home)
     except (NoServer, Refused, subprocess.CalledProcessError) as error:
         say(str(error))
