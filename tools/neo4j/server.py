@@ -241,8 +241,16 @@ def runs(server: Server, home: Path) -> bool:
     if not server.handle:
         return False
     reap(int(server.handle))
-    arguments = subprocess.run(["ps", "-ww", "-o", "args=", "-p", server.handle], capture_output=True, text=True).stdout
-    return f"--home-dir={home}" in arguments
+    return f"--home-dir={home}" in command_line(server.handle)
+
+
+def command_line(process: str) -> str:
+    """The arguments of a running process, "" if there is none; `ps` is missing on small machines that have /proc."""
+    if Path("/proc/self/cmdline").exists():
+        with suppress(OSError):
+            return Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")
+        return ""
+    return subprocess.run(["ps", "-ww", "-o", "args=", "-p", process], capture_output=True, text=True).stdout
 
 
 def reap(process: int) -> None:

@@ -1,0 +1,50 @@
+"""The console command: `k3m NAME ...` is `python -m MODULE ...`, its errors told in one line.
+
+A command's module is imported when it is asked for, so that `k3m --help` waits for no library, and so that nothing but
+this module depends on `loaders` and `analysis`. K3M_TRACEBACK=1 shows where an error came from.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "ingest": ("loaders.ingest", "read a catalogue's files into a store"),
+    "train": ("k3m.train", "pretrain K3M on a store"),
+    "complete": ("analysis.complete", "rank values for missing and kept-back facts, write the report"),
+    "query": ("k3m.query", "print what a Cypher query answers"),
+    "snapshot": ("k3m.snapshot", "write a store's training data as files that need no database"),
+}
+HELP = "usage: k3m COMMAND ...   (k3m COMMAND --help says more)\n\n" + "\n".join(
+    f"  {name:<10}{line}" for name, (_, line) in COMMANDS.items()
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; its exit status, 2 for what the caller can mend."""
+    name, *words = (sys.argv[1:] if argv is None else argv) or [""]
+    if name in ("-h", "--help"):
+        print(HELP)
+        return 0
+    if name not in COMMANDS:
+        print(f"k3m: expected one of {', '.join(COMMANDS)} (got {name!r}); see k3m --help", file=sys.stderr)
+        return 2
+    return run(name, words)
+
+
+def run(name: str, words: Sequence[str]) -> int:
+    command = importlib.import_module(COMMANDS[name][0])
+    from graphstore import StoreError  # not above: it brings the databases with it
+
+    try:
+        return command.main(words) or 0
+    except (StoreError, ValueError, OSError) as error:
+        if os.environ.get("K3M_TRACEBACK") == "1":
+            raise
+        print(f"k3m {name}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

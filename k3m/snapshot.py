@@ -1,0 +1,36 @@
+"""`k3m snapshot STORE DIR`: a store's training data as memory-mapped files; `graphstore.open(DIR)` reads them."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from tyro.conf import Positional
+
+import graphstore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Write a store's training data as files that need no database."""
+
+    store: Positional[str]
+    """A Ladybug file, or neo4j://user@host:port/database (password: K3M_NEO4J_PASSWORD)."""
+    directory: Positional[Path]
+    """Folder of the snapshot."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command; see the module."""
+    arguments = tyro.cli(Arguments, args=argv, prog="k3m snapshot")
+    with graphstore.open(arguments.store) as store:
+        graphstore.write_snapshot(store, arguments.directory)
+        print(
+            f"{arguments.directory}: {store.num_items} items, {store.num_training_triples} training triples, "
+            f"data version {store.data_version}"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
