@@ -101,17 +101,43 @@ def rank_triples(
     Raises:
         NonFiniteScores: naming the property.
     """
-    known_of = {str(name): of_property for name, of_property in known.groupby("property")}
+    known_of = _by_property(known)
     ranks = np.full(len(triples), np.inf)
-    places = triples.reset_index(drop=True)
-    for property in sorted(set(triples["property"])):
-        for part in chunks(places[places["property"] == property], len(candidates.of(property))):
+    for property, asked in _by_property(triples.reset_index(drop=True)).items():
+        for part in chunks(asked, len(candidates.of(property))):
             scores = predictor.score(property, part["item"].tolist())
             check_finite(scores, f"scores of property {property!r}")
             true = candidates.columns(property, part["value"])
             others = known_mask(part["item"], property, known_of.get(property, known.iloc[:0]), candidates)
             ranks[part.index] = filtered_ranks(scores, true, others)
     return ranks
+
+
+def complete_cells(
+    predictor: Predictor, cells: pd.DataFrame, known: pd.DataFrame, candidates: Candidates, top: int
+) -> Iterator[pd.DataFrame]:
+    """The `top` best values of each cell (columns item, property), in parts that fit in memory.
+
+    Args:
+        known: triples whose values are not proposed again.
+
+    Yields:
+        item, property, value, rank (1 is best; equal scores in code-point order of their values), score (higher is better).
+
+    Raises:
+        NonFiniteScores: naming the property.
+    """
+    known_of = _by_property(known)
+    for property, asked in _by_property(cells).items():
+        values = candidates.of(property)
+        for part in chunks(asked, len(values)):
+            items = part["item"].to_numpy(dtype=object)
+            scores = predictor.score(property, items.tolist())
+            check_finite(scores, f"scores of property {property!r}")
+            had = known_mask(part["item"], property, known_of.get(property, known.iloc[:0]), candidates)
+            row, rank, column = best_columns(scores, had, top)
+            best = {"value": values[column], "rank": rank, "score": scores[row, column].astype(np.float64)}
+            yield pd.DataFrame({"item": items[row], "property": property} | best)
 
 
 def known_mask(items: pd.Series, property: str, known: pd.DataFrame, candidates: Candidates) -> Bool[np.ndarray, "n K"]:
@@ -129,3 +155,7 @@ def chunks(rows: pd.DataFrame, width: int) -> Iterator[pd.DataFrame]:
     size = max(1, _CELLS_AT_ONCE // max(1, width))
     for start in range(0, len(rows), size):
         yield rows.iloc[start : start + size]
+
+
+def _by_property(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    return {str(name): of_property for name, of_property in rows.groupby("property")}

@@ -1,0 +1,169 @@
+"""Floors that K3M has to pass: predictors without a neural network, fitted on the training triples of the store at hand.
+
+`majority` counts, `tabular` is a logistic regression per property on the title's words and the item's other known
+triples, `visual` is the same with picture features added. All three see `category`, which a K3M run sees only where its visible fields say
+so. They follow `k3m.ranks.Predictor` and are ranked by the code that ranks K3M. Candidates are those of the same store.
+
+Legend: n items asked, N items of the store, K candidates, F features.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Float32, Int64, Shaped
+from PIL import Image
+from scipy import sparse  # type: ignore[import-untyped]
+from scipy.special import log_softmax  # type: ignore[import-untyped]
+from skimage.color import rgb2hsv
+from skimage.feature import hog
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
+
+from graphstore import Store
+from k3m.candidates import Candidates
+from k3m.ranks import Predictor
+
+_FACT_WEIGHT = 0.5  # of the one-hot facts and article type beside TF-IDF rows of length 1
+_PICTURE_WEIGHT = 0.05  # of a standardised picture feature; the hundreds of them would drown the words
+_PICTURE_SIZE = (60, 80)  # width, height in pixels
+
+
+class Majority:
+    """A value's count in training given the item's category, ties by its count for the property."""
+
+    def __init__(self, store: Store, candidates: Candidates) -> None:
+        self.candidates = candidates
+        self._category = store.items(("category",)).to_pandas().set_index("id")["category"]
+        training = store.triples().to_pandas()
+        training["category"] = training["item"].map(self._category)
+        self._counts = training.groupby(["property", "category", "value"]).size()
+        self._properties = frozenset(training["property"])
+
+    def score(self, property: str, items: Sequence[str]) -> Float[np.ndarray, "n K"]:
+        """Counts given the category, plus the counts for the property scaled into [0, 1)."""
+        values, overall = self.candidates.of(property), self.candidates.counts(property)
+        codes, categories = pd.factorize(self._category.loc[list(items)])
+        given = np.zeros((len(categories) + 1, len(values)))  # the last row is that of items without a category
+        if property in self._properties:
+            table = self._counts.loc[property].unstack(fill_value=0)
+            given[:-1] = table.reindex(index=categories, columns=values, fill_value=0)
+        return given[codes] + overall / (1 + overall.max(initial=0))
+
+
+class _Fitted(NamedTuple):
+    features: Int64[np.ndarray, " f"]
+    model: LogisticRegression
+
+
+class Tabular:
+    """Logistic regression per property, fitted when the property is first asked for."""
+
+    def __init__(self, store: Store, candidates: Candidates) -> None:
+        self.candidates = candidates
+        self._training = store.triples().to_pandas()
+        items = store.items(("title", "category")).to_pandas()
+        self._items = pd.Index(items["id"])
+        self._facts = _facts(self._training, self._items, candidates)
+        self._rest = sparse.hstack([_words(items["title"]), _one_hot(items["category"]), *self._more(store)], format="csr")
+        self._models: dict[str, _Fitted | None] = {}
+
+    def _more(self, store: Store) -> list[sparse.csr_matrix]:
+        """Further features of the store's items, [N, F]."""
+        return []
+
+    def score(self, property: str, items: Sequence[str]) -> Float[np.ndarray, "n K"]:
+        """Log-probabilities."""
+        fitted = self._fitted(property)
+        if fitted is None:  # nothing to choose between
+            return np.zeros((len(items), len(self.candidates.of(property))))
+        margins = fitted.model.decision_function(self._features(items)[:, fitted.features])
+        if margins.ndim == 1:  # two classes: the second one's margin over the first
+            margins = np.stack([np.zeros_like(margins), margins], axis=1)
+        return log_softmax(margins, axis=1)
+
+    def _fitted(self, property: str) -> _Fitted | None:
+        if property not in self._models:
+            self._models[property] = self._fit(property)
+        return self._models[property]
+
+    def _fit(self, property: str) -> _Fitted | None:
+        """None where training has fewer than two values."""
+        if len(self.candidates.of(property)) < 2:
+            return None
+        asked = self._training[self._training["property"] == property]
+        features = self._features(asked["item"])
+        # Features that no training row has would keep the weight 0; without them a fit is several times faster.
+        used = np.setdiff1d(np.flatnonzero(features.getnnz(axis=0)), self._own(property))
+        return _Fitted(used, LogisticRegression(C=10, max_iter=150).fit(features[:, used], self.candidates.columns(property, asked["value"])))
+
+    def _features(self, items: Sequence[str] | pd.Series) -> sparse.csr_matrix:
+        rows = self._items.get_indexer(items)
+        return sparse.hstack([self._facts[rows], self._rest[rows]], format="csr")
+
+    def _own(self, property: str) -> Int64[np.ndarray, " f"]:
+        """The features that give the answer away: facts of the asked property."""
+        return np.flatnonzero(self.candidates.table["property"] == property)
+
+
+class Visual(Tabular):
+    """`Tabular` with the photograph: colour histogram and histograms of oriented gradients (HOG)."""
+
+    def _more(self, store: Store) -> list[sparse.csr_matrix]:
+        return [sparse.csr_matrix(_pictures(store))]
+
+
+FLOORS: dict[str, Callable[[Store, Candidates], Predictor]] = {"majority": Majority, "tabular": Tabular, "visual": Visual}
+
+
+def _words(titles: pd.Series) -> sparse.csr_matrix:
+    """TF-IDF of word 1-2-grams, [N, F]; a missing title is a row of zeros."""
+    if not titles.fillna("").str.contains(r"\w\w").any():  # TfidfVectorizer refuses an empty vocabulary
+        return sparse.csr_matrix((len(titles), 0), dtype=np.float32)
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32).fit_transform(titles.fillna(""))
+
+
+def _one_hot(categories: pd.Series) -> sparse.csr_matrix:
+    """[N, F]; a missing category is a row of zeros."""
+    codes, names = pd.factorize(categories)
+    rows = np.flatnonzero(codes >= 0)
+    return _weighted(rows, codes[rows], (len(categories), len(names)))
+
+
+def _facts(training: pd.DataFrame, items: pd.Index, candidates: Candidates) -> sparse.csr_matrix:
+    """Which (property, value) pairs, the rows of `candidates.table`, each item has in training, [N, F]."""
+    pairs = pd.MultiIndex.from_frame(candidates.table[["property", "value"]])
+    columns = pairs.get_indexer(pd.MultiIndex.from_frame(training[["property", "value"]]))
+    return _weighted(items.get_indexer(training["item"]), columns, (len(items), len(pairs)))
+
+
+def _weighted(rows: Int64[np.ndarray, " e"], columns: Int64[np.ndarray, " e"], shape: tuple[int, int]) -> sparse.csr_matrix:
+    weights = np.full(len(rows), _FACT_WEIGHT, dtype=np.float32)
+    return sparse.csr_matrix((weights, (rows, columns)), shape=shape)
+
+
+def _pictures(store: Store) -> Float32[np.ndarray, "N F"]:
+    """Standardised picture features, then whether there is a picture; a missing one is zeros, the mean of the others."""
+    keys = store.items(("image",)).to_pandas()["image"]
+    codes, distinct = pd.factorize(keys)  # byte-equal photographs share a key
+    if len(distinct) == 0:
+        return np.zeros((len(keys), 0), dtype=np.float32)
+    pictures = np.stack([_picture(store.images.get(key)) for key in tqdm(distinct, desc="picture features", unit="image")])
+    rows = np.flatnonzero(codes >= 0)
+    features = np.zeros((len(keys), pictures.shape[1] + 1), dtype=np.float32)
+    features[rows, :-1] = StandardScaler().fit_transform(pictures[codes[rows]])
+    features[rows, -1] = 1
+    return features * np.float32(_PICTURE_WEIGHT)
+
+
+def _picture(data: bytes) -> Float32[np.ndarray, " F"]:
+    """Histogram of hue, saturation and brightness (square roots, so that rare colours count), then HOG of the grey picture."""
+    image = Image.open(io.BytesIO(data)).convert("RGB").resize(_PICTURE_SIZE)
+    colours = rgb2hsv(np.asarray(image)).reshape(-1, 3)
+    histogram, _ = np.histogramdd(colours, bins=(12, 4, 4), range=[(0, 1)] * 3)
+    gradients = hog(np.asarray(image.convert("L")), orientations=8, pixels_per_cell=(16, 16), cells_per_block=(2, 2))
+    return np.concatenate([np.sqrt(histogram.ravel() / len(colours)), gradients]).astype(np.float32)
