@@ -1,8 +1,9 @@
-"""Floors that K3M has to pass: predictors without a neural network, fitted on the training triples of the store at hand.
+"""Floors that K3M has to pass: predictors without a neural network, fitted on the training triples of a store.
 
 `majority` counts, `tabular` is a logistic regression per property on the title's words and the item's other known
-triples, `visual` is the same with picture features added. All three see `category`, which a K3M run sees only where its visible fields say
-so. They follow `k3m.ranks.Predictor` and are ranked by the code that ranks K3M. Candidates are those of the same store.
+triples, `visual` is the same with picture features added. All three see `category`, which a K3M run sees only where its
+visible fields say so. They follow `k3m.ranks.Predictor` and are ranked by the code that ranks K3M. The candidates are
+those of the same store.
 
 Legend: n items asked, N items of the store, K candidates, F features.
 """
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float32, Int64, Shaped
+from jaxtyping import Float, Float32, Int64
 from PIL import Image
 from scipy import sparse  # type: ignore[import-untyped]
 from scipy.special import log_softmax  # type: ignore[import-untyped]
@@ -69,7 +70,9 @@ class Tabular:
         items = store.items(("title", "category")).to_pandas()
         self._items = pd.Index(items["id"])
         self._facts = _facts(self._training, self._items, candidates)
-        self._rest = sparse.hstack([_words(items["title"]), _one_hot(items["category"]), *self._more(store)], format="csr")
+        self._rest = sparse.hstack(
+            [_words(items["title"]), _one_hot(items["category"]), *self._more(store)], format="csr"
+        )
         self._models: dict[str, _Fitted | None] = {}
 
     def _more(self, store: Store) -> list[sparse.csr_matrix]:
@@ -99,7 +102,12 @@ class Tabular:
         features = self._features(asked["item"])
         # Features that no training row has would keep the weight 0; without them a fit is several times faster.
         used = np.setdiff1d(np.flatnonzero(features.getnnz(axis=0)), self._own(property))
-        return _Fitted(used, LogisticRegression(C=10, max_iter=150).fit(features[:, used], self.candidates.columns(property, asked["value"])))
+        return _Fitted(
+            used,
+            LogisticRegression(C=10, max_iter=150).fit(
+                features[:, used], self.candidates.columns(property, asked["value"])
+            ),
+        )
 
     def _features(self, items: Sequence[str] | pd.Series) -> sparse.csr_matrix:
         rows = self._items.get_indexer(items)
@@ -117,7 +125,11 @@ class Visual(Tabular):
         return [sparse.csr_matrix(_pictures(store))]
 
 
-FLOORS: dict[str, Callable[[Store, Candidates], Predictor]] = {"majority": Majority, "tabular": Tabular, "visual": Visual}
+FLOORS: dict[str, Callable[[Store, Candidates], Predictor]] = {
+    "majority": Majority,
+    "tabular": Tabular,
+    "visual": Visual,
+}
 
 
 def _words(titles: pd.Series) -> sparse.csr_matrix:
@@ -141,18 +153,22 @@ def _facts(training: pd.DataFrame, items: pd.Index, candidates: Candidates) -> s
     return _weighted(items.get_indexer(training["item"]), columns, (len(items), len(pairs)))
 
 
-def _weighted(rows: Int64[np.ndarray, " e"], columns: Int64[np.ndarray, " e"], shape: tuple[int, int]) -> sparse.csr_matrix:
+def _weighted(
+    rows: Int64[np.ndarray, " e"], columns: Int64[np.ndarray, " e"], shape: tuple[int, int]
+) -> sparse.csr_matrix:
     weights = np.full(len(rows), _FACT_WEIGHT, dtype=np.float32)
     return sparse.csr_matrix((weights, (rows, columns)), shape=shape)
 
 
 def _pictures(store: Store) -> Float32[np.ndarray, "N F"]:
-    """Standardised picture features, then whether there is a picture; a missing one is zeros, the mean of the others."""
+    """Standardised picture features, then whether there is a picture; a missing one is zeros, the others' mean."""
     keys = store.items(("image",)).to_pandas()["image"]
     codes, distinct = pd.factorize(keys)  # byte-equal photographs share a key
     if len(distinct) == 0:
         return np.zeros((len(keys), 0), dtype=np.float32)
-    pictures = np.stack([_picture(store.images.get(key)) for key in tqdm(distinct, desc="picture features", unit="image")])
+    pictures = np.stack(
+        [_picture(store.images.get(key)) for key in tqdm(distinct, desc="picture features", unit="image")]
+    )
     rows = np.flatnonzero(codes >= 0)
     features = np.zeros((len(keys), pictures.shape[1] + 1), dtype=np.float32)
     features[rows, :-1] = StandardScaler().fit_transform(pictures[codes[rows]])
@@ -161,7 +177,7 @@ def _pictures(store: Store) -> Float32[np.ndarray, "N F"]:
 
 
 def _picture(data: bytes) -> Float32[np.ndarray, " F"]:
-    """Histogram of hue, saturation and brightness (square roots, so that rare colours count), then HOG of the grey picture."""
+    """Histogram of hue, saturation and brightness (its square roots: rare colours count too), then HOG of the greys."""
     image = Image.open(io.BytesIO(data)).convert("RGB").resize(_PICTURE_SIZE)
     colours = rgb2hsv(np.asarray(image)).reshape(-1, 3)
     histogram, _ = np.histogramdd(colours, bins=(12, 4, 4), range=[(0, 1)] * 3)

@@ -113,33 +113,6 @@ def rank_triples(
     return ranks
 
 
-def complete_cells(
-    predictor: Predictor, cells: pd.DataFrame, known: pd.DataFrame, candidates: Candidates, top: int
-) -> Iterator[pd.DataFrame]:
-    """The `top` best values of each cell (columns item, property), in parts that fit in memory.
-
-    Args:
-        known: triples whose values are not proposed again.
-
-    Yields:
-        item, property, value, rank (1 is best; equal scores in code-point order of their values), score (higher is better).
-
-    Raises:
-        NonFiniteScores: naming the property.
-    """
-    known_of = _by_property(known)
-    for property, asked in _by_property(cells).items():
-        values = candidates.of(property)
-        for part in chunks(asked, len(values)):
-            items = part["item"].to_numpy(dtype=object)
-            scores = predictor.score(property, items.tolist())
-            check_finite(scores, f"scores of property {property!r}")
-            had = known_mask(part["item"], property, known_of.get(property, known.iloc[:0]), candidates)
-            row, rank, column = best_columns(scores, had, top)
-            best = {"value": values[column], "rank": rank, "score": scores[row, column].astype(np.float64)}
-            yield pd.DataFrame({"item": items[row], "property": property} | best)
-
-
 def known_mask(items: pd.Series, property: str, known: pd.DataFrame, candidates: Candidates) -> Bool[np.ndarray, "n K"]:
     """Which candidates of the property each item has among the triples `known` of that property."""
     mask = np.zeros((len(items), len(candidates.of(property))), dtype=bool)

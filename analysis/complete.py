@@ -1,0 +1,226 @@
+"""`python -m analysis.complete --run RUN --store STORE ...`: rank values for the kept-back and missing cells of a catalogue.
+
+Writes three files. `metrics.json`: filtered ranks of the kept-back triples, beside floors fitted on the same store.
+`completions.parquet`: item, property, value, rank, score, split; the best values of each kept-back and each missing cell,
+`split` being `missing` for the latter. `index.html`: the report. A cell is missing where the item has no triple of the
+property in any split and at least 5 % of its category's items have one. Values that training has for a cell are not
+proposed again. A score that is not finite ends the command, as does a split that the store has not.
+"""
+
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tyro
+from tqdm import tqdm
+
+import graphstore
+import k3m
+from analysis import report
+from analysis.floors import FLOORS
+from graphstore import Store
+from k3m.applicability import Applicability
+from k3m.candidates import Candidates
+from k3m.completion import best_values
+from k3m.ranks import Predictor, link_metrics, rank_triples
+
+if TYPE_CHECKING:
+    from k3m.run import Run
+
+OURS = "k3m"
+"""The column of K3M's ranks, beside the floors' names."""
+DEFAULT_SPLITS = ("test", "cold")
+COMPLETIONS = pa.schema(
+    [
+        ("item", pa.string()),
+        ("property", pa.string()),
+        ("value", pa.string()),
+        ("rank", pa.int32()),
+        ("score", pa.float64()),
+        ("split", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Rank values for the kept-back and the missing facts of a catalogue; write metrics, completions and a report."""
+
+    run: Path
+    """Folder of the run (python -m k3m.train made it)."""
+    store: str
+    """A Ladybug file, a snapshot folder, or neo4j://user@host:port/database (password: K3M_NEO4J_PASSWORD)."""
+    evaluate: tuple[str, ...] | None = None
+    """Splits whose kept-back triples are ranked; by default test and cold, where the store has them."""
+    report: Path | None = None
+    """Folder to write to; by default RUN/complete."""
+    floors: tuple[Literal["majority", "tabular", "visual"], ...] = ("majority", "tabular", "visual")
+    """Floors to measure beside K3M."""
+    top: int = 10
+    """Values to write for each cell."""
+    without: tuple[Literal["title", "image", "graph"], ...] = ()
+    """Modalities that the model is not shown; the floors see all."""
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise ValueError(f"--top must be at least 1 (got {self.top})")
+
+
+def splits_of(store: Store, asked: Sequence[str] | None) -> list[str]:
+    """The splits to evaluate: those asked for, or the default ones that the store has.
+
+    Raises:
+        ValueError: for one that the store has not, naming those it has.
+    """
+    there = store.counts().splits
+    if asked is None:
+        return [split for split in DEFAULT_SPLITS if split in there]
+    absent = [split for split in asked if split not in there]
+    if absent:
+        raise ValueError(f"{store.location} has no split {', '.join(absent)}; it has: {', '.join(there) or 'none'}")
+    return list(asked)
+
+
+def ranked(
+    predictors: Mapping[str, Predictor], kept_back: pd.DataFrame, known: pd.DataFrame, candidates: Candidates
+) -> pd.DataFrame:
+    """`kept_back` (item, property, value, split) with a column of filtered ranks for each predictor."""
+    bar = tqdm(predictors.items(), desc="kept-back triples", unit="predictor")
+    ranks = {name: rank_triples(predictor, kept_back, known, candidates) for name, predictor in bar}
+    return kept_back.assign(**ranks)
+
+
+def figures(ranks: pd.DataFrame, floors: Sequence[str]) -> dict[str, Any]:
+    """K3M's link metrics on these triples, and under `floors` the same of each floor."""
+    own = {name: link_metrics(ranks[name].to_numpy(), ranks["property"].to_numpy()) for name in (OURS, *floors)}
+    return own[OURS] | {"floors": {name: own[name] for name in floors}}
+
+
+def link_completion(ranks: pd.DataFrame, floors: Sequence[str], groups: Mapping[str, str]) -> dict[str, Any]:
+    """Figures of each split, and, where the store's properties declare groups, of each group in it."""
+    found = {}
+    for split, of_split in ranks.groupby("split", sort=False):
+        found[split] = figures(of_split, floors)
+        named = of_split.groupby(of_split["property"].map(groups))
+        if len(named):
+            found[split]["groups"] = {group: figures(of_group, floors) for group, of_group in named}
+    return found
+
+
+def cells_of(store: Store, triples: pd.DataFrame, splits: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """The cells (item, property) to complete: of each split, then the missing ones."""
+    kept_back = {split: triples.loc[triples["split"] == split, ["item", "property"]] for split in splits}
+    items = store.items(("category",)).to_pandas()
+    missing = Applicability.from_store(store).missing(items, triples)
+    return {split: cells.drop_duplicates() for split, cells in kept_back.items()} | {"missing": missing}
+
+
+def completions(
+    predictor: Predictor, cells: Mapping[str, pd.DataFrame], training: pd.DataFrame, candidates: Candidates, top: int
+) -> Iterator[pd.DataFrame]:
+    """completions.parquet property by property, since a large catalogue has millions of rows."""
+    known = dict(iter(training.groupby("property")))
+    with tqdm(total=sum(map(len, cells.values())), desc="cells", unit="cell") as bar:
+        for split, of_split in cells.items():
+            for property, of_property in of_split.groupby("property"):
+                had = known.get(property, training.iloc[:0])
+                yield best_values(predictor, of_property, had, candidates, top).assign(split=split)
+                bar.update(len(of_property))
+
+
+def write_completions(parts: Iterator[pd.DataFrame], path: Path) -> pd.DataFrame:
+    """Write all parts; returns the best proposal of each missing cell."""
+    best = []
+    with pq.ParquetWriter(path, COMPLETIONS) as writer:
+        for part in parts:
+            writer.write_table(pa.Table.from_pandas(part, COMPLETIONS, preserve_index=False))
+            best.append(part[(part["rank"] == 1) & (part["split"] == "missing")])
+    return pd.concat(best, ignore_index=True) if best else COMPLETIONS.empty_table().to_pandas()
+
+
+def description(store: Store, run: "Run", arguments: Arguments) -> dict[str, Any]:
+    """The `run` of metrics.json, less the seconds."""
+    return {
+        "name": run.directory.resolve().name,
+        "data_version": store.data_version,
+        "trained_on": run.info["data_version"],
+        "visible": list(run.visible),
+        "without": list(arguments.without),
+    }
+
+
+def facts_of(described: Mapping[str, Any], store: Store, command: str) -> dict[str, str]:
+    """What the page says of the run, in words."""
+    counts = store.counts()
+    system = (
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}"
+    )
+    splits = ", ".join(f"{number:,} in {split}" for split, number in counts.splits.items())
+    return {
+        "Item fields the model saw": ", ".join(described["visible"]),
+        "Not shown to it here": ", ".join(described["without"]) or "nothing left out",
+        "Store": store.location,
+        "Items": f"{counts.items:,}, of them {counts.images:,} with a photograph",
+        "Facts for training": f"{counts.training_triples:,}",
+        "Facts kept back": splits or "none",
+        "Data version": f"{described['data_version']}; trained on {described['trained_on']}",
+        "Machine": system,
+        "Seconds": f"{described['seconds']:.0f}",
+        "Command": command,
+    }
+
+
+def write_json(metrics: Mapping[str, Any], path: Path) -> None:
+    """With full precision; a NaN would be no JSON, and is refused."""
+    path.write_text(json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def complete(store: Store, run: "Run", arguments: Arguments, command: str) -> Path:
+    """Evaluate, propose and write all files; returns the report's path."""
+    begun = time.monotonic()
+    splits = splits_of(store, arguments.evaluate)
+    candidates = Candidates.from_store(store)
+    triples = store.triples((None, *store.counts().splits)).to_pandas()
+    cells = cells_of(store, triples, splits)
+    items = sorted(set().union(*(of_split["item"] for of_split in cells.values())))
+    ours = run.predictor(store, items, arguments.without, progress=True)
+    predictors = {OURS: ours} | {name: FLOORS[name](store, candidates) for name in arguments.floors}
+    ranks = ranked(predictors, triples[triples["split"].isin(splits)], triples, candidates)
+    directory = arguments.report or arguments.run / "complete"
+    directory.mkdir(parents=True, exist_ok=True)
+    training = triples[triples["split"].isna()]
+    parts = completions(ours, cells, training, candidates, arguments.top)
+    best = write_completions(parts, directory / "completions.parquet")
+    figures = link_completion(ranks, arguments.floors, store.property_groups())
+    described = description(store, run, arguments) | {"seconds": time.monotonic() - begun}
+    metrics = {"link_completion": {split: figures[split] for split in splits}, "run": described}
+    write_json(metrics, directory / "metrics.json")
+    findings = report.Findings(
+        metrics=metrics, ranks=ranks, best=best, triples=triples, facts=facts_of(described, store, command)
+    )
+    report.write(findings, store, directory / "index.html")
+    return directory / "index.html"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command; see the module."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    arguments = tyro.cli(Arguments, args=words, prog="k3m complete")
+    run = k3m.load(arguments.run)
+    with graphstore.open(arguments.store) as store:
+        page = complete(store, run, arguments, shlex.join(["k3m", "complete", *words]))
+    print(f"{page.parent}: metrics.json, completions.parquet and {page.name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
