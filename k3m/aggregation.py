@@ -1,0 +1,67 @@
+"""Item initialisation and structure aggregation (paper.md 2.2.3 and 2.2.4).
+
+Legend: B items, L tokens, M objects, S strings, E triples, H heads, D width.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import elu, leaky_relu
+from torch_geometric.utils import scatter, softmax
+
+
+class ItemInitialisation(nn.Module):
+    """c = mean_pooling(h_t, W0 h_i) over valid tokens and objects; an item that has neither starts from zero."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.w0 = nn.Linear(width, width)
+
+    def forward(
+        self,
+        text: Float[Tensor, "B L D"],
+        text_valid: Bool[Tensor, "B L"],
+        image: Float[Tensor, "B M D"],
+        image_valid: Bool[Tensor, "B M"],
+    ) -> Float[Tensor, "B D"]:
+        total = (text * text_valid[..., None]).sum(1) + (self.w0(image) * image_valid[..., None]).sum(1)
+        return total / (text_valid.sum(1) + image_valid.sum(1)).clamp(min=1)[:, None]
+
+
+class StructureAggregation(nn.Module):
+    """The paper's "enhanced GAT": t_x = W1 [c || p_x || v_x], b_x = LeakyReLU(W2 t_x), a_x = softmax over the item's triples of b_x,
+    c* = W3 c + sigma(mean over heads of sum_x a_x t_x). W1 and W2 are per head; sigma, open in the paper, is GAT's ELU.
+
+    W1 is kept as three matrices, for c, p and v: its product with the concatenation is then the sum of a term an item and two terms
+    a distinct string, none of which is computed twice.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.w1_item = nn.Linear(width, heads * width)
+        self.w1_property, self.w1_value = (nn.Linear(width, heads * width, bias=False) for _ in range(2))
+        self.w2 = nn.Parameter(torch.empty(heads, width))
+        self.w3 = nn.Linear(width, width)
+        nn.init.xavier_uniform_(self.w2)
+
+    def forward(
+        self,
+        item: Float[Tensor, "B D"],
+        strings: Float[Tensor, "S D"],
+        triple_item: Int[Tensor, " E"],
+        triple_property: Int[Tensor, " E"],
+        triple_value: Int[Tensor, " E"],
+    ) -> Float[Tensor, "B D"]:
+        """c*; an item without triples keeps W3 c."""
+        triple_EHD = (
+            self.w1_item(item)[triple_item]
+            + self.w1_property(strings)[triple_property]
+            + self.w1_value(strings)[triple_value]
+        ).unflatten(1, (self.heads, -1))
+        score_EH = leaky_relu((triple_EHD * self.w2).sum(-1), 0.2)
+        weight_EH = softmax(score_EH, triple_item, num_nodes=len(item))
+        neighbourhood_BHD = scatter(
+            weight_EH[..., None] * triple_EHD, triple_item, dim=0, dim_size=len(item), reduce="sum"
+        )
+        return self.w3(item) + elu(neighbourhood_BHD.mean(1))

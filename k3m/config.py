@@ -1,0 +1,260 @@
+"""Every setting of a run: frozen dataclasses with their checks, TOML presets over the defaults, `--set key=value` over the preset.
+
+A run folder keeps the resolved config, so that one file reproduces the run. Unknown keys and values of the wrong type are refused.
+"""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+
+Fusion = Literal["mean", "soft", "hard", "off"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def _require(condition: bool, name: str, expected: str, got: object) -> None:
+    if not condition:
+        raise ValueError(f"{name} must be {expected} (got {got!r})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisibleConfig:
+    fields: tuple[str, ...] = ()
+    """Item fields, beyond title and image, that the model may read; each becomes one more visible triple `<item, field, value>`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    batch_size: int = 128
+    """Items a step."""
+    fan_out: int = 64
+    """Visible triples drawn for an item at most."""
+    title_tokens: int = 36
+    """Longest title in WordPiece tokens; longer ones are cut."""
+    string_tokens: int = 16
+    """Longest property or value in WordPiece tokens; longer ones are cut."""
+    vocabulary: int = 8000
+    """Largest WordPiece vocabulary learnt from the training catalogue."""
+    image_height: int = 80
+    """Photographs are resized to this height, in pixels; a multiple of 16."""
+    image_width: int = 64
+    """Photographs are resized to this width, in pixels; a multiple of 16."""
+    workers: int = 0
+    """Loader processes; each opens its own handle on the store."""
+
+    def __post_init__(self) -> None:
+        _require(self.batch_size >= 1, "data.batch_size", "at least 1", self.batch_size)
+        _require(self.fan_out >= 1, "data.fan_out", "at least 1", self.fan_out)
+        _require(self.image_height % 16 == 0, "data.image_height", "a multiple of 16", self.image_height)
+        _require(self.image_width % 16 == 0, "data.image_width", "a multiple of 16", self.image_width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    width: int = 128
+    """D, the width of every stream (text, image, item)."""
+    attention_heads: int = 4
+    """Heads of each Transformer and co-attention layer."""
+    text_layers: int = 2
+    """Layers of the text Transformer, shared by titles, properties and values."""
+    image_layers: int = 1
+    """Layers of the image Transformer, above the convolutions of the pixel front end."""
+    image_channels: tuple[int, ...] = (32, 64, 128, 192)
+    """Channels of the pixel front end's four stages; each halves the picture."""
+    interaction_layers: int = 2
+    """Co-attention layers between image and text."""
+    fusion: Fusion = "hard"
+    """IFFM variant (paper.md 2.2.2): mean, soft, hard, or off."""
+    aggregation_heads: int = 8
+    """H of the structure aggregation."""
+    dropout: float = 0.1
+    """Dropout after every sublayer of the Transformers."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.width % self.attention_heads == 0, "model.width", "a multiple of model.attention_heads", self.width
+        )
+        _require(len(self.image_channels) == 4, "model.image_channels", "four numbers", self.image_channels)
+        _require(0 <= self.dropout < 1, "model.dropout", "in [0, 1)", self.dropout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    lpm: float = 1.0
+    """Weight of the margin link-prediction loss."""
+    mlm: float = 1.0
+    """Weight of masked language modelling."""
+    mom: float = 1.0
+    """Weight of masked object modelling."""
+    margin: float = 1.0
+    """gamma of the margin loss."""
+    norm: int = 1
+    """Norm of the TransE distance: 1 or 2."""
+    hide: float = 0.15
+    """Chance of each triple of an item to be hidden at a step; one is hidden at least."""
+    value_negatives: int = 16
+    """Replaced values a hidden triple, drawn from the property's candidates (all of them where there are fewer)."""
+    item_negatives: int = 4
+    """Replaced items a hidden triple, drawn from the batch."""
+    mask_title: float = 0.15
+    """Share of title tokens that MLM asks for."""
+    mask_image: float = 0.15
+    """Share of image objects that MOM asks for."""
+
+    def __post_init__(self) -> None:
+        _require(self.margin > 0, "loss.margin", "> 0", self.margin)
+        _require(self.norm in (1, 2), "loss.norm", "1 or 2", self.norm)
+        for name in ("hide", "mask_title", "mask_image"):
+            _require(0 < getattr(self, name) < 1, f"loss.{name}", "in (0, 1)", getattr(self, name))
+        for name in ("lpm", "mlm", "mom", "value_negatives", "item_negatives"):
+            _require(getattr(self, name) >= 0, f"loss.{name}", "at least 0", getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    peak_lr: float = 1e-3
+    """Learning rate after warm-up."""
+    weight_decay: float = 0.01
+    """AdamW's decay, on matrices only."""
+    betas: tuple[float, ...] = (0.9, 0.98)
+    """AdamW's moments."""
+    warmup: float = 0.1
+    """Share of all steps over which the learning rate rises; it falls linearly to 0 afterwards."""
+    clip: float = 1.0
+    """Largest gradient norm."""
+
+    def __post_init__(self) -> None:
+        _require(self.peak_lr > 0, "optim.peak_lr", "> 0", self.peak_lr)
+        _require(0 <= self.warmup < 1, "optim.warmup", "in [0, 1)", self.warmup)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    seed: int = 0
+    """Of every draw: order, neighbours, hidden triples, masks, negatives, initial weights."""
+    epochs: int = 4
+    """Passes over the items."""
+    steps: int = 0
+    """Steps to take; 0 means all of the epochs."""
+    eval_triples: int = 2000
+    """Triples of split 'valid' that validation ranks, drawn once; 0 turns validation off."""
+    log_every: int = 10
+    """Steps between two lines of metrics.jsonl."""
+    save_every: int = 100
+    """Steps between two checkpoints."""
+    precision: Precision = "auto"
+    """Arithmetic of the training step: float32, bfloat16 (autocast), or auto: bfloat16 where the processor has it."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "train.epochs", "at least 1", self.epochs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    visible: VisibleConfig = field(default_factory=VisibleConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    @classmethod
+    def from_preset(cls, preset: str, settings: Sequence[str] = ()) -> Self:
+        """The named preset with `section.key=value` settings over it.
+
+        Raises:
+            ValueError: for an unknown preset, section or key, or a value that does not read as the key's type.
+        """
+        folder = resources.files("k3m") / "presets"
+        file = folder / f"{preset}.toml"
+        if not file.is_file():
+            known = sorted(
+                entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")
+            )
+            raise ValueError(f"unknown preset {preset!r}: expected one of {', '.join(known)}")
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        for setting in settings:
+            _apply(values, setting, cls)
+        return cls.from_dict(values)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        sections = {entry.name: entry for entry in dataclasses.fields(cls)}
+        _refuse_unknown("section", values, sections)
+        hints = get_type_hints(cls)
+        return cls(**{name: _section(hints[name], name, entries) for name, entries in values.items()})
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        return cls.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+
+    def to_toml(self) -> str:
+        """Every setting, resolved; `Config.load` reads it back."""
+        sections = dataclasses.asdict(self).items()
+        return "\n".join(
+            f"[{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in entries.items())
+            for name, entries in sections
+        )
+
+
+def _refuse_unknown(kind: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise ValueError(f"unknown {kind} {', '.join(unknown)}: expected one of {', '.join(known)}")
+
+
+def _section(owner: Any, name: str, entries: Mapping[str, Any]) -> Any:
+    hints = get_type_hints(owner)
+    _refuse_unknown(f"key in [{name}]:", entries, hints)
+    return owner(**{key: _typed(f"{name}.{key}", value, hints[key]) for key, value in entries.items()})
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    """`value` as `kind`; TOML's lists become tuples and its integers may stand for floats."""
+    if get_origin(kind) is tuple:
+        inner = get_args(kind)[0]
+        _require(isinstance(value, list | tuple), name, "a list", value)
+        return tuple(_typed(name, entry, inner) for entry in value)
+    if get_origin(kind) is Literal:
+        _require(value in get_args(kind), name, f"one of {', '.join(get_args(kind))}", value)
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    _require(type(value) is kind, name, f"of type {kind.__name__}", value)
+    return value
+
+
+def _apply(values: dict[str, Any], setting: str, owner: type) -> None:
+    """Write one `section.key=value` into `values`; the value is read as TOML, else as a plain string."""
+    path, separator, text = setting.partition("=")
+    section, dot, key = path.partition(".")
+    if not (separator and dot):
+        raise ValueError(f"--set takes section.key=value (got {setting!r})")
+    value = _parsed(text)
+    hints = get_type_hints(get_type_hints(owner).get(section, object))
+    if get_origin(hints.get(key)) is tuple and not isinstance(value, list):
+        value = [_parsed(part) for part in text.split(",") if part]
+    values.setdefault(section, {})[key] = value
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(entry) for entry in value)}]"
+    if isinstance(value, str):
+        # A TOML basic string knows JSON's escapes.
+        import json
+
+        return json.dumps(value, ensure_ascii=False)
+    return repr(value)

@@ -1,0 +1,56 @@
+"""IFFM, the initial-interactive feature fusion module (paper.md 2.2.2): per token or object, keep what the modality knew alone (h0) or
+what it learnt from the other, so that a missing or wrong partner cannot ruin it. Legend: B items, L tokens or objects, D width."""
+
+from typing import get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from k3m.config import Fusion
+
+
+class InitialInteractiveFusion(nn.Module):
+    """One modality's fusion.
+
+    Args:
+        variant: `mean`, `soft` (gated sum through W_s), `hard` (one of the two per dimension, straight-through Gumbel-softmax while
+            training and the arg-max at evaluation, so that the same input gives the same vector), or `off` (the interactive feature).
+    """
+
+    def __init__(self, width: int, variant: Fusion) -> None:
+        super().__init__()
+        if variant not in get_args(Fusion):
+            raise ValueError(f"model.fusion must be one of {', '.join(get_args(Fusion))} (got {variant!r})")
+        self.variant = variant
+        self.temperature = 1.0
+        if variant in ("soft", "hard"):
+            self.gate_alone, self.gate_interactive = nn.Linear(2 * width, width), nn.Linear(2 * width, width)
+        if variant == "soft":
+            self.mix = nn.Linear(2 * width, width)
+
+    def forward(self, alone: Float[Tensor, "B L D"], interactive: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        if self.variant == "off":
+            return interactive
+        if self.variant == "mean":
+            return (alone + interactive) / 2
+        scores_alone, scores_interactive = self._scores(alone, interactive)
+        if self.variant == "soft":
+            return self.mix(
+                torch.cat([scores_alone.sigmoid() * alone, scores_interactive.sigmoid() * interactive], dim=-1)
+            )
+        take_alone = self._choose(scores_alone - scores_interactive)
+        return take_alone * alone + (1 - take_alone) * interactive
+
+    def _scores(self, alone: Tensor, interactive: Tensor) -> tuple[Tensor, Tensor]:
+        """Un-squashed gate scores: a sigmoid before the Gumbel-softmax would cap the strongest preference at 73 %."""
+        both = torch.cat([alone, interactive], dim=-1)
+        return self.gate_alone(both), self.gate_interactive(both)
+
+    def _choose(self, preference: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        """1 where the individual feature is taken, else 0. The Gumbel-softmax of two is a sigmoid of their difference plus logistic noise."""
+        if not self.training:
+            return (preference > 0).to(preference.dtype)
+        uniform = torch.rand_like(preference, dtype=torch.float32).clamp(1e-6, 1 - 1e-6)
+        soft = torch.sigmoid((preference + torch.logit(uniform)) / self.temperature)
+        return (soft > 0.5).to(soft.dtype) + soft - soft.detach()

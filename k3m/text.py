@@ -1,0 +1,64 @@
+"""WordPiece learnt from the training catalogue (paper.md 2.2.1), Chinese included, and the tokenisation of titles, properties and values."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
+from tokenizers.models import WordPiece
+from tokenizers.trainers import WordPieceTrainer
+
+PAD, UNK, CLS, SEP, MASK = range(5)
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+class TextTokenizer:
+    """Strings to padded token ids. Tokenised strings are remembered: a catalogue repeats its properties and values."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.tokenizer.encode_special_tokens = True  # a title that says "[MASK]" is text
+        self._cache: dict[str, list[int]] = {}
+
+    @classmethod
+    def learn(cls, texts: Iterable[str], vocabulary: int) -> "TextTokenizer":
+        """A lower-case WordPiece vocabulary of at most `vocabulary` pieces; every character that occurs is kept."""
+        tokenizer = Tokenizer(WordPiece(unk_token=SPECIAL[UNK]))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, handle_chinese_chars=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.WordPiece()
+        trainer = WordPieceTrainer(vocab_size=vocabulary, special_tokens=list(SPECIAL), show_progress=False)
+        tokenizer.train_from_iterator(texts, trainer)
+        return cls(tokenizer)
+
+    @classmethod
+    def load(cls, path: Path) -> "TextTokenizer":
+        return cls(Tokenizer.from_file(str(path)))
+
+    def save(self, path: Path) -> None:
+        self.tokenizer.save(str(path))
+
+    @property
+    def size(self) -> int:
+        return self.tokenizer.get_vocab_size()
+
+    def pieces(self, text: str) -> list[int]:
+        """The token ids of one string; one [UNK] for a string that has none, so that no string is empty."""
+        known = self._cache.get(text)
+        if known is None:
+            known = self._cache[text] = self.tokenizer.encode(text, add_special_tokens=False).ids or [UNK]
+        return known
+
+    def strings(self, texts: Sequence[str], longest: int) -> NDArray[np.int64]:
+        """Properties or values, [n, W], padded with [PAD]."""
+        return _padded([self.pieces(text)[:longest] for text in texts])
+
+    def titles(self, titles: Sequence[str | None], longest: int) -> NDArray[np.int64]:
+        """Titles, [n, L], each behind a [CLS]; a missing title is the [CLS] alone."""
+        return _padded([[CLS, *(self.pieces(title)[: longest - 1] if title else [])] for title in titles])
+
+
+def _padded(rows: Sequence[list[int]]) -> NDArray[np.int64]:
+    width = max((len(row) for row in rows), default=1)
+    return np.array([row + [PAD] * (width - len(row)) for row in rows], dtype=np.int64).reshape(len(rows), width)

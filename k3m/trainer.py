@@ -1,0 +1,180 @@
+"""The training loop: AdamW with warm-up over the three objectives, validation by link completion, checkpoints.
+
+Nothing random is kept between steps: the batches, masks, negatives, dropout and Gumbel noise of a step follow from (seed, step), so a
+resumed run takes the same steps as an undisturbed one.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from k3m import ranks, rng
+from k3m.batch import ProductBatch
+from k3m.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from k3m.config import Config, OptimConfig, Precision
+from k3m.losses import NonFiniteLoss
+from k3m.model import K3M
+from k3m.predictor import ModelPredictor
+from k3m.streaming import Stream
+
+
+@dataclass
+class State:
+    """The loop's variables, all of them: what a checkpoint holds beside weights and moments."""
+
+    step: int = 0
+    best_mrr: float = -1.0
+    seconds: float = 0.0
+
+
+class Trainer:
+    """One run on one store; `fit` trains it to its end.
+
+    Args:
+        directory: the run folder, which has its config and tokenizer already.
+    """
+
+    def __init__(self, model: K3M, stream: Stream, config: Config, directory: Path) -> None:
+        self.model, self.stream, self.config, self.directory = model, stream, config, directory
+        self.optimizer = torch.optim.AdamW(parameter_groups(model, config.optim), betas=tuple(config.optim.betas[:2]))
+        self.bf16 = uses_bf16(config.train.precision)
+        self.state = State()
+        self.steps_per_epoch = -(-stream.store.num_items // config.data.batch_size)
+        self.steps = config.train.steps or config.train.epochs * self.steps_per_epoch
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint; lines of metrics.jsonl that are past it go, since their steps are taken again."""
+        state = load_checkpoint(self.model, self.optimizer, self.directory / "checkpoint.safetensors")
+        self.state = State(**state)  # type: ignore[arg-type]
+        lines = self._metrics_file.read_text(encoding="utf-8").splitlines() if self._metrics_file.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= self.state.step]
+        self._metrics_file.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+    def fit(self) -> None:
+        """Take the steps that are left; a stop by the keyboard leaves a checkpoint behind."""
+        bar = tqdm(total=self.steps, initial=self.state.step, desc="train", unit="step", smoothing=0.05)
+        try:
+            for batch in self._batches():
+                self._take(batch, bar)
+        except KeyboardInterrupt:
+            self._save()
+            raise SystemExit(f"stopped after step {self.state.step}: --resume goes on from there") from None
+        finally:
+            bar.close()
+
+    def _take(self, batch: ProductBatch, bar: tqdm) -> None:
+        """One step and what is due after it."""
+        started = time.perf_counter()
+        losses = self._train_step(batch)
+        self.state.step += 1
+        seconds = time.perf_counter() - started
+        self.state.seconds += seconds
+        step, train = self.state.step, self.config.train
+        bar.update()
+        bar.set_postfix(
+            {name: f"{value:.3f}" for name, value in losses.items()} | {"items/s": f"{self._rate(bar):.0f}"}
+        )
+        last = step == self.steps
+        if step % train.log_every == 0 or step == 1 or last:
+            self._log(losses | {"items_per_second": self._rate(bar)})
+        if step % self.steps_per_epoch == 0 or last:
+            self._validate()
+        if step % train.save_every == 0 or step % self.steps_per_epoch == 0 or last:
+            self._save()
+
+    def _rate(self, bar: tqdm) -> float:
+        """Items a second since this process began, input, validation and all."""
+        taken = self.state.step - bar.initial
+        return taken * self.config.data.batch_size / max(time.time() - bar.start_t, 1e-9)
+
+    def _batches(self) -> Iterator[ProductBatch]:
+        while self.state.step < self.steps:
+            epoch, first = divmod(self.state.step, self.steps_per_epoch)
+            for batch in self.stream.training(epoch, first):
+                yield batch
+                if self.state.step >= self.steps:
+                    return
+
+    def _train_step(self, batch: ProductBatch) -> dict[str, float]:
+        """Raises NonFiniteLoss before the optimiser moves a weight."""
+        config, step = self.config, self.state.step
+        torch.manual_seed(rng.torch_seed(config.train.seed, step, "dropout"))
+        self.model.train()
+        self.model.anneal(step / self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr_at(step, self.steps, config.optim)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            losses = self.model.losses(batch)
+        values = {name: loss.item() for name, loss in losses.items()}
+        if not torch.isfinite(losses["loss"]):
+            raise NonFiniteLoss(f"step {step}: {values}; the weights are those of step {step}")
+        self.optimizer.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optim.clip)
+        self.optimizer.step()
+        return values
+
+    def _validate(self) -> None:
+        """Filtered MRR on a fixed draw of the triples of split 'valid'; the best weights so far are the run's."""
+        mrr = self.valid_mrr()
+        if mrr is None or mrr > self.state.best_mrr:
+            self.state.best_mrr = -1.0 if mrr is None else mrr
+            save_weights(self.model, self.directory / "weights.safetensors")
+        if mrr is not None:
+            self._log({"valid_mrr": mrr})
+            tqdm.write(f"step {self.state.step}: validation MRR {mrr:.4f} (best {self.state.best_mrr:.4f})")
+
+    def valid_mrr(self) -> float | None:
+        """None where validation is off or the store has no split 'valid'."""
+        store, most = self.stream.store, self.config.train.eval_triples
+        valid = store.triples(("valid",)).to_pandas() if most else None
+        if valid is None or valid.empty:
+            return None
+        chosen = valid.iloc[rng.order(len(valid), self.config.train.seed, "valid")[:most]]
+        items = sorted(set(chosen["item"]))
+        known = store.triples((None, *store.counts().splits)).to_pandas()
+        predictor = ModelPredictor.of(self.model, self.stream, items)
+        found = ranks.rank_triples(predictor, chosen, known, self.stream.candidates)
+        return ranks.link_metrics(found, chosen["property"].to_numpy())["mrr"]
+
+    @property
+    def _metrics_file(self) -> Path:
+        return self.directory / "metrics.jsonl"
+
+    def _log(self, values: dict[str, float]) -> None:
+        line = {"step": self.state.step, "epoch": self.state.step / self.steps_per_epoch} | values
+        with self._metrics_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _save(self) -> None:
+        save_checkpoint(self.model, self.optimizer, asdict(self.state), self.directory / "checkpoint.safetensors")
+
+
+def uses_bf16(precision: Precision) -> bool:
+    """`auto` is bfloat16 where the processor multiplies in it: twice the speed there, many times slower elsewhere."""
+    if precision == "auto":
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return precision == "bfloat16"
+
+
+def lr_at(step: int, steps: int, optim: OptimConfig) -> float:
+    """Linear warm-up to the peak, then linear decay to 0 at the last step."""
+    warmup = max(1, round(optim.warmup * steps))
+    if step < warmup:
+        return optim.peak_lr * (step + 1) / warmup
+    return optim.peak_lr * (steps - step) / max(1, steps - warmup)
+
+
+def parameter_groups(model: torch.nn.Module, optim: OptimConfig) -> list[dict[str, object]]:
+    """Matrices with weight decay; vectors (biases, norms) without."""
+    parameters = list(model.parameters())
+    decayed = [parameter for parameter in parameters if parameter.dim() >= 2]
+    plain = [parameter for parameter in parameters if parameter.dim() < 2]
+    assert len(decayed) + len(plain) == len(parameters)
+    return [{"params": decayed, "weight_decay": optim.weight_decay}, {"params": plain, "weight_decay": 0.0}]

@@ -1,0 +1,159 @@
+"""`python -m k3m.train` on a tiny catalogue, to the end, stopped, resumed, refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import graphstore
+import k3m
+from k3m import train
+from k3m.run import RunNotFound
+from k3m.trainer import Trainer
+from tests.catalogues import tiny_catalogue
+from tests.k3m.conftest import TINY
+
+
+@pytest.fixture(scope="module")
+def location(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("store") / "store.lbdb"
+    tables = tiny_catalogue()
+    with graphstore.open(path, "w") as store:
+        for data in tables.images.values():
+            store.images.add(data)
+        store.ingest(tables.items, tables.triples)
+    return str(path)
+
+
+def _train(location: str, run: Path, *words: str, settings: tuple[str, ...] = ("train.epochs=2",)) -> None:
+    train.main(["--store", location, "--run", str(run), *words, "--set", *TINY, "train.log_every=1", *settings])
+
+
+def _metrics(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(location: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "finished"
+    _train(location, run)
+    return run
+
+
+def test_the_run_folder(finished: Path):
+    assert {path.name for path in finished.iterdir()} == {
+        "config.toml",
+        "tokenizer.json",
+        "candidates.parquet",
+        "applicability.parquet",
+        "run.json",
+        "metrics.jsonl",
+        "checkpoint.safetensors",
+        "weights.safetensors",
+    }
+    info = json.loads((finished / "run.json").read_text(encoding="utf-8"))
+    assert info["data_version"] == 1 and info["visible"] == ["title", "image"] and info["items"] == 40
+    steps = [line for line in _metrics(finished) if "loss" in line]
+    assert [line["step"] for line in steps] == list(range(1, 11))  # 40 items in batches of 8, twice
+    assert all({"lpm", "mlm", "mom", "items_per_second"} <= line.keys() for line in steps)
+    assert [line["step"] for line in _metrics(finished) if "valid_mrr" in line] == [5, 10]
+
+
+def test_a_trained_run_completes_and_embeds_its_store(finished: Path, location: str):
+    run = k3m.load(finished)
+    with graphstore.open(location) as store:
+        item = store.item_ids(np.array([3]))[0]
+        completions = run.complete(store, items=[item], top=2)
+        vectors = run.embed(store)
+        known = store.triples((None, *store.counts().splits)).to_pandas()
+    held = set(known.loc[known["item"] == item, "property"])
+    assert len(completions) and set(completions["item"]) == {item} and not held & set(completions["property"])
+    assert completions["rank"].max() == 2
+    for _, cell in completions.groupby("property"):
+        assert cell["score"].is_monotonic_decreasing and cell["rank"].tolist() == list(range(1, len(cell) + 1))
+        assert set(cell["value"]) <= set(run.candidates.of(cell["property"].iloc[0]))
+    assert vectors.shape == (40, 16) and vectors.index.is_monotonic_increasing and np.isfinite(vectors).to_numpy().all()
+
+
+def test_a_table_of_new_items_is_completed(finished: Path):
+    run = k3m.load(finished)
+    tables = tiny_catalogue()
+    known_property = run.candidates.properties[0]
+    frame = pd.DataFrame(
+        {
+            "id": ["new1", "new2"],
+            "title": ["something new", None],
+            "image": [next(iter(tables.images.values())), None],
+            "category": [tables.items["category"].dropna().iloc[0], "never seen"],
+            known_property: [run.candidates.of(known_property)[0], None],
+        }
+    )
+    completions = run.complete(frame, top=3)
+    assert set(completions["item"]) == {"new1", "new2"}
+    assert known_property not in set(completions.loc[completions["item"] == "new1", "property"])
+    assert run.complete(frame, items=["new2"], top=3).equals(
+        completions[completions["item"] == "new2"].reset_index(drop=True)
+    ) or np.allclose(
+        run.complete(frame, items=["new2"], top=3)["score"],
+        completions.loc[completions["item"] == "new2", "score"],
+        atol=1e-5,
+    )
+
+
+def test_resumed_equals_undisturbed(location: str, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    own_step = Trainer._train_step
+
+    def stopped_by_hand(self: Trainer, batch: object) -> dict[str, float]:
+        if self.state.step == 7:
+            raise KeyboardInterrupt
+        return own_step(self, batch)
+
+    monkeypatch.setattr(Trainer, "_train_step", stopped_by_hand)
+    with pytest.raises(SystemExit, match="stopped after step 7: --resume goes on from there"):
+        _train(location, tmp_path / "run")
+    monkeypatch.undo()
+    _train(location, tmp_path / "run", "--resume")
+    for name in ("weights.safetensors", "checkpoint.safetensors"):
+        ours, theirs = load_file(tmp_path / "run" / name), load_file(finished / name)
+        assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+    for ours, theirs in zip(_metrics(tmp_path / "run"), _metrics(finished), strict=True):
+        assert {k: v for k, v in ours.items() if k != "items_per_second"} == {
+            k: v for k, v in theirs.items() if k != "items_per_second"
+        }
+
+
+def test_what_a_run_refuses(location: str, finished: Path, tmp_path: Path):
+    with pytest.raises(ValueError, match="holds a run already: add --resume"):
+        _train(location, finished)
+    with pytest.raises(ValueError, match="was begun with other settings"):
+        _train(location, finished, "--resume", settings=("train.epochs=3",))
+    with pytest.raises(RunNotFound, match="holds no finished run: config.toml is missing"):
+        k3m.load(tmp_path)
+    empty = tmp_path / "empty.lbdb"
+    graphstore.open(empty, "w").close()
+    with pytest.raises(ValueError, match="has no training triples: ingest a catalogue first"):
+        _train(str(empty), tmp_path / "run")
+
+
+def test_a_store_that_moved_on_is_not_resumed_on(tmp_path: Path, location: str, finished: Path):
+    info = json.loads((finished / "run.json").read_text(encoding="utf-8"))
+    copy = tmp_path / "run"
+    copy.mkdir()
+    for path in finished.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    (copy / "run.json").write_text(json.dumps(info | {"data_version": 0}), encoding="utf-8")
+    with pytest.raises(ValueError, match="was begun on data version 0, .* is at 1: start a new run"):
+        _train(location, copy, "--resume")
+
+
+def test_weights_of_another_shape_are_refused(finished: Path, tmp_path: Path):
+    for path in finished.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    config = (tmp_path / "config.toml").read_text(encoding="utf-8").replace("width = 16", "width = 32")
+    (tmp_path / "config.toml").write_text(config, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"does not fit the model: \d+ tensors differ, among them"):
+        k3m.load(tmp_path)

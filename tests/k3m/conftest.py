@@ -1,0 +1,38 @@
+"""A tiny run that the tests of k3m share: config, in-memory store, stream."""
+
+import pytest
+
+import graphstore
+from graphstore import Store
+from k3m.config import Config
+from k3m.streaming import Stream, learn_tokenizer
+from tests.catalogues import tiny_catalogue
+
+TINY = (
+    "model.width=16",
+    "model.attention_heads=2",
+    "model.text_layers=1",
+    "model.interaction_layers=1",
+    "model.image_channels=[8, 8, 8, 8]",
+    "model.aggregation_heads=2",
+    "data.image_height=32",
+    "data.image_width=32",
+    "data.batch_size=8",
+    "train.precision=float32",
+)
+
+
+@pytest.fixture
+def config() -> Config:
+    return Config.from_preset("small", TINY)
+
+
+@pytest.fixture
+def store() -> Store:
+    tables = tiny_catalogue()
+    return graphstore.from_tables(tables.items, tables.triples, images=tables.images)
+
+
+@pytest.fixture
+def stream(store: Store, config: Config) -> Stream:
+    return Stream(store, config, learn_tokenizer(store, config))

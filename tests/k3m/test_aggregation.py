@@ -1,0 +1,59 @@
+import torch
+from torch.nn.functional import elu, leaky_relu
+
+from k3m.aggregation import ItemInitialisation, StructureAggregation
+
+
+def _graph() -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(0)
+    items, strings = torch.randn(4, 6, generator=generator), torch.randn(5, 6, generator=generator)
+    triple_item = torch.tensor([0, 0, 0, 2, 3, 3])
+    return items, strings, triple_item, torch.tensor([0, 1, 0, 1, 0, 1]), torch.tensor([2, 3, 4, 2, 3, 3])
+
+
+def test_equals_the_paper_read_item_by_item():
+    items, strings, triple_item, prop, value = _graph()
+    layer = StructureAggregation(6, heads=3)
+    expected = []
+    for row, c in enumerate(items):
+        heads = []
+        for head in range(3):
+            part = slice(head * 6, head * 6 + 6)
+            t = [
+                layer.w1_item.weight[part] @ c
+                + layer.w1_item.bias[part]
+                + layer.w1_property.weight[part] @ strings[prop[x]]
+                + layer.w1_value.weight[part] @ strings[value[x]]
+                for x in (triple_item == row).nonzero().flatten()
+            ]
+            b = torch.stack([leaky_relu(layer.w2[head] @ t_x, 0.2) for t_x in t]) if t else torch.empty(0)
+            heads.append(sum((a * t_x for a, t_x in zip(b.softmax(0), t, strict=True)), torch.zeros(6)))
+        expected.append(layer.w3(c) + elu(torch.stack(heads).mean(0)))
+    found = layer(items, strings, triple_item, prop, value)
+    assert torch.allclose(found, torch.stack(expected), atol=1e-6)  # fp32, sums in another order
+
+
+def test_order_of_triples_and_batch_mates_change_nothing():
+    items, strings, triple_item, prop, value = _graph()
+    layer = StructureAggregation(6, heads=8)
+    whole = layer(items, strings, triple_item, prop, value)
+    shuffled = torch.tensor([2, 0, 1, 3, 5, 4])
+    assert torch.allclose(layer(items, strings, triple_item, prop[shuffled], value[shuffled]), whole, atol=1e-6)
+    alone = layer(items[:1], strings, triple_item[:3], prop[:3], value[:3])
+    assert torch.allclose(alone, whole[:1], atol=1e-6)
+
+
+def test_an_item_without_triples_keeps_its_own_vector():
+    items, strings, *_ = _graph()
+    layer, none = StructureAggregation(6, heads=2), torch.empty(0, dtype=torch.long)
+    assert torch.allclose(layer(items, strings, none, none, none), layer.w3(items))
+
+
+def test_initialisation_is_the_mean_over_valid_tokens_and_objects_only():
+    layer = ItemInitialisation(2)
+    layer.w0.weight.data, layer.w0.bias.data = 2 * torch.eye(2), torch.zeros(2)
+    text = torch.tensor([[[1.0, 1.0], [99.0, 99.0]], [[5.0, 5.0], [5.0, 5.0]]])
+    image = torch.tensor([[[2.0, 0.0]], [[7.0, 7.0]]])
+    c = layer(text, torch.tensor([[True, False], [False, False]]), image, torch.tensor([[True], [False]]))
+    # (1, 1) and W0 (2, 0) = (4, 0); the second item has nothing
+    assert torch.equal(c, torch.tensor([[2.5, 0.5], [0.0, 0.0]]))

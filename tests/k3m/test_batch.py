@@ -1,0 +1,90 @@
+import numpy as np
+import torch
+
+from k3m.batch import ProductBatch
+from k3m.config import Config
+from k3m.sampler import TripleSampler
+from k3m.streaming import Stream
+from k3m.text import PAD
+
+
+def _strings(batch: ProductBatch, stream: Stream, rows: torch.Tensor) -> list[str]:
+    return [
+        stream.tokenizer.tokenizer.decode([t for t in batch.strings[row].tolist() if t != PAD])
+        for row in rows.flatten()
+    ]
+
+
+def _plain(stream: Stream, texts: np.ndarray) -> list[str]:
+    """The texts as the tokenizer gives them back."""
+    return [stream.tokenizer.tokenizer.decode(stream.tokenizer.pieces(text)) for text in texts]
+
+
+def test_each_string_is_there_once_and_the_indices_point_at_the_right_ones(stream: Stream):
+    batch = next(iter(stream.training(epoch=0)))
+    assert len({tuple(row) for row in batch.strings.tolist()}) <= len(batch.strings)
+    sampler = TripleSampler(stream.store, seed=0, epoch=0, hide=stream.config.loss.hide)
+    subgraph, _ = sampler.subgraph(batch.item.numpy())
+    names, values = (
+        np.array(stream.store.property_names(), dtype=object),
+        stream.store.value_texts(np.arange(stream.store.num_values)),
+    )
+    assert _strings(batch, stream, batch.triple_property) == _plain(stream, names[subgraph.visible.property])
+    assert _strings(batch, stream, batch.triple_value) == _plain(stream, values[subgraph.visible.value])
+    assert _strings(batch, stream, batch.hidden_property) == _plain(stream, names[subgraph.hidden.property])
+    assert _strings(batch, stream, batch.hidden_value) == _plain(stream, values[subgraph.hidden.value])
+
+
+def test_negatives_are_candidates_of_the_property_and_no_training_triple(stream: Stream):
+    training = set(stream.store.triples().to_pandas()[["item", "property", "value"]].itertuples(index=False, name=None))
+    plain = {(item, *_plain(stream, np.array([p, v], dtype=object))) for item, p, v in training}
+    candidates = {p: set(_plain(stream, stream.candidates.of(p))) for p in stream.candidates.properties}
+    of_plain = {_plain(stream, np.array([p], dtype=object))[0]: values for p, values in candidates.items()}
+    checked = 0
+    for batch in stream.training(epoch=0):
+        items = stream.store.item_ids(batch.item.numpy())
+        props, values = (_strings(batch, stream, rows) for rows in (batch.hidden_property, batch.hidden_value))
+        for q in range(len(batch.hidden_item)):
+            own = items[batch.hidden_item[q]]
+            for value in _strings(batch, stream, batch.negative_values[q][batch.negative_values_mask[q]]):
+                assert value in of_plain[props[q]] and (own, props[q], value) not in plain
+                checked += 1
+            for other in batch.negative_items[q][batch.negative_items_mask[q]]:
+                assert (items[other], props[q], values[q]) not in plain
+                checked += 1
+    assert checked > 100
+
+
+def test_no_draw_is_lost_where_the_candidates_are_few(stream: Stream):
+    """With K or fewer candidates, every one that is no training triple of the item is a negative, once."""
+    for batch in stream.training(epoch=0):
+        for q, prop in enumerate(_strings(batch, stream, batch.hidden_property)):
+            name = next(
+                p for p in stream.candidates.properties if _plain(stream, np.array([p], dtype=object)) == [prop]
+            )
+            drawn = batch.negative_values[q][batch.negative_values_mask[q]]
+            if len(stream.candidates.of(name)) <= stream.config.loss.value_negatives:
+                assert len(set(drawn.tolist())) == len(drawn) <= len(stream.candidates.of(name)) - 1
+
+
+def test_visible_fields_become_visible_triples(stream: Stream, config: Config):
+    plain = next(iter(stream.evaluation(np.arange(8))))
+    with_category = Config.from_dict(
+        {"visible": {"fields": ["category"]}, "data": {"image_height": 32, "image_width": 32}}
+    )
+    batch = next(iter(Stream(stream.store, with_category, stream.tokenizer).evaluation(np.arange(8))))
+    categories = stream.store.item_features(np.arange(8), ("category",))["category"]
+    assert len(batch.triple_item) - len(plain.triple_item) == sum(category is not None for category in categories) > 0
+    assert (batch.triple_item.diff() >= 0).all()
+
+
+def test_leaving_a_modality_out(stream: Stream):
+    batch = next(iter(stream.evaluation(np.arange(8), without=("title", "image", "graph"))))
+    assert not batch.has_title.any() and not batch.has_image.any() and len(batch.triple_item) == 0
+
+
+def test_an_epoch_visits_every_item_once_and_continues_where_it_was_left(stream: Stream):
+    whole = [batch.item for batch in stream.training(epoch=3)]
+    assert sorted(torch.cat(whole).tolist()) == list(range(stream.store.num_items))
+    rest = list(stream.training(epoch=3, first_step=2))
+    assert [batch.item.tolist() for batch in rest] == [items.tolist() for items in whole[2:]]

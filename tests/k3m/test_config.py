@@ -1,0 +1,39 @@
+import pytest
+
+from k3m.config import Config
+
+
+def test_settings_override_the_preset_and_keep_their_types():
+    config = Config.from_preset(
+        "small", ["optim.peak_lr=1", "visible.fields=category,price", "train.precision=float32", "model.fusion=mean"]
+    )
+    assert config.optim.peak_lr == 1.0 and isinstance(config.optim.peak_lr, float)
+    assert config.visible.fields == ("category", "price")
+    assert config.model.fusion == "mean"
+
+
+def test_a_resolved_config_reads_back_equal(tmp_path):
+    config = Config.from_preset("small", ['visible.fields=["a \\"b\\""]', "train.seed=7"])
+    (tmp_path / "config.toml").write_text(config.to_toml(), encoding="utf-8")
+    assert Config.load(tmp_path / "config.toml") == config
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("optim.speed=1", r"unknown key in \[optim\]: speed: expected one of peak_lr"),
+        ("wheels.count=4", "unknown section wheels: expected one of visible, data"),
+        ("optim.peak_lr=-1", r"optim.peak_lr must be > 0 \(got -1.0\)"),
+        ("optim.peak_lr=fast", r"optim.peak_lr must be of type float \(got 'fast'\)"),
+        ("model.fusion=glue", r"model.fusion must be one of mean, soft, hard, off \(got 'glue'\)"),
+        ("seed", r"--set takes section.key=value \(got 'seed'\)"),
+    ],
+)
+def test_bad_settings_are_refused_by_name(setting, message):
+    with pytest.raises(ValueError, match=message):
+        Config.from_preset("small", [setting])
+
+
+def test_an_unknown_preset_names_those_there_are():
+    with pytest.raises(ValueError, match="unknown preset 'huge': expected one of small"):
+        Config.from_preset("huge")

@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from k3m.fusion import InitialInteractiveFusion
+
+
+def _pair() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(2, 3, 4, generator=generator), torch.randn(2, 3, 4, generator=generator)
+
+
+def test_mean_and_off():
+    alone, interactive = _pair()
+    assert torch.equal(InitialInteractiveFusion(4, "mean")(alone, interactive), (alone + interactive) / 2)
+    assert torch.equal(InitialInteractiveFusion(4, "off")(alone, interactive), interactive)
+
+
+def test_soft_by_hand():
+    fusion = InitialInteractiveFusion(1, "soft")
+    for gate, weight in (
+        (fusion.gate_alone, [[1.0, 0.0]]),
+        (fusion.gate_interactive, [[0.0, 1.0]]),
+        (fusion.mix, [[2.0, 3.0]]),
+    ):
+        gate.weight.data, gate.bias.data = torch.tensor(weight), torch.zeros(1)
+    fused = fusion(torch.tensor([[[1.0]]]), torch.tensor([[[-1.0]]]))
+    # 2 * sigmoid(1) * 1 + 3 * sigmoid(-1) * -1
+    assert fused.item() == pytest.approx(2 * 0.7310586 - 3 * 0.2689414)
+
+
+def test_hard_takes_one_of_the_two_in_every_dimension():
+    alone, interactive = _pair()
+    fusion = InitialInteractiveFusion(4, "hard")
+    for mode in (True, False):
+        fused = fusion.train(mode)(alone, interactive)
+        assert torch.isclose(fused, alone).logical_or(torch.isclose(fused, interactive)).all()
+
+
+def test_hard_is_the_arg_max_at_evaluation_and_random_in_training():
+    alone, interactive = _pair()
+    fusion = InitialInteractiveFusion(4, "hard").eval()
+    both = torch.cat([alone, interactive], -1)
+    prefers_alone = fusion.gate_alone(both) > fusion.gate_interactive(both)
+    assert torch.equal(fusion(alone, interactive), torch.where(prefers_alone, alone, interactive))
+    torch.manual_seed(0)
+    draws = torch.stack([fusion.train()(alone, interactive) for _ in range(20)])
+    assert (draws.std(0) > 0).any()
+
+
+def test_hard_chooses_with_the_softmax_probability_and_passes_gradient_to_the_gates():
+    fusion = InitialInteractiveFusion(1, "hard").train()
+    fusion.gate_alone.weight.data.zero_(), fusion.gate_interactive.weight.data.zero_()
+    fusion.gate_alone.bias.data.fill_(1.0), fusion.gate_interactive.bias.data.zero_()
+    torch.manual_seed(0)
+    fused = fusion(torch.ones(1, 20_000, 1), torch.zeros(1, 20_000, 1))
+    assert fused.mean().item() == pytest.approx(torch.sigmoid(torch.tensor(1.0)).item(), abs=0.015)  # 4.7 deviations
+    fused.sum().backward()
+    assert fusion.gate_alone.bias.grad is not None and fusion.gate_alone.bias.grad.item() > 0
+
+
+def test_an_unknown_variant_is_refused():
+    with pytest.raises(ValueError, match="model.fusion must be one of mean, soft, hard, off"):
+        InitialInteractiveFusion(4, "glue")  # type: ignore[arg-type]

@@ -1,0 +1,123 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from k3m.batch import ProductBatch
+from k3m.config import Config
+from k3m.model import K3M
+from k3m.streaming import Stream
+
+
+@pytest.fixture
+def model(stream: Stream, config: Config) -> K3M:
+    torch.manual_seed(0)
+    return K3M(config, stream.tokenizer.size)
+
+
+@pytest.fixture
+def batch(stream: Stream) -> ProductBatch:
+    return next(iter(stream.training(epoch=0)))
+
+
+def _losses(model: K3M, batch: ProductBatch) -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    return model.losses(batch)
+
+
+def test_the_sum_of_the_weighted_losses(model: K3M, batch: ProductBatch):
+    losses = _losses(model, batch)
+    assert losses["loss"].item() == pytest.approx(sum(losses[name].item() for name in ("lpm", "mlm", "mom")), rel=1e-6)
+    assert all(losses[name] > 0 for name in ("lpm", "mlm", "mom"))
+
+
+@pytest.mark.parametrize(
+    ("objective", "reaches", "leaves"),
+    [
+        ("lpm", ("aggregate.w1_item", "initialise.w0", "text_encoder.token"), ("mlm_head", "mom_head")),
+        (
+            "mlm",
+            ("mlm_head.transform", "interactor.text", "image_encoder.feature"),
+            ("aggregate", "mom_head", "initialise"),
+        ),
+        ("mom", ("mom_head.pixels", "interactor.image", "text_encoder.token"), ("aggregate", "mlm_head", "initialise")),
+    ],
+)
+def test_each_objective_trains_its_parts_and_only_those(model, batch, objective, reaches, leaves):
+    _losses(model, batch)[objective].backward()
+    reached = {
+        name for name, parameter in model.named_parameters() if parameter.grad is not None and parameter.grad.any()
+    }
+    for part in reaches:
+        assert any(name.startswith(part) for name in reached), part
+    for part in leaves:
+        assert not any(name.startswith(part) for name in reached), part
+
+
+def test_hidden_tails_and_negatives_change_nothing_but_lpm(model: K3M, batch: ProductBatch):
+    """paper.md 2.3, Leak: the asked value reaches neither c* nor the other objectives."""
+    other = dataclasses.replace(
+        batch,
+        hidden_value=batch.hidden_value.flip(0),
+        hidden_property=batch.hidden_property.flip(0),
+        negative_values=batch.negative_values.flip(0),
+    )
+    before, after = _losses(model, batch), _losses(model, other)
+    assert before["mlm"] == after["mlm"] and before["mom"] == after["mom"] and before["lpm"] != after["lpm"]
+    model.eval()
+    assert torch.equal(model(batch).item, model(other).item)
+
+
+def test_evaluation_is_deterministic_to_the_bit(model: K3M, stream: Stream):
+    model.eval()
+    batch = next(iter(stream.evaluation(np.arange(8))))
+    assert torch.equal(model(batch).item, model(batch).item)
+
+
+def test_batch_mates_change_no_item(model: K3M, stream: Stream):
+    model.eval()
+    together = model(next(iter(stream.evaluation(np.arange(8))))).item
+    alone = torch.cat([model(next(iter(stream.evaluation(np.array([item]))))).item for item in range(8)])
+    assert torch.allclose(together, alone, atol=1e-5)  # fp32, products of other shapes
+
+
+@pytest.mark.parametrize("without", [("title",), ("image",), ("graph",), ("title", "image", "graph")])
+def test_missing_modalities_give_finite_vectors(model: K3M, stream: Stream, without):
+    model.eval()
+    vectors = model(next(iter(stream.evaluation(np.arange(8), without)))).item
+    assert vectors.shape == (8, 16) and torch.isfinite(vectors).all()
+
+
+def test_an_item_with_nothing_at_all_trains(model: K3M, stream: Stream):
+    """A batch of one: no title, no photograph, no triple, nothing masked, nothing hidden."""
+    batch = next(iter(stream.evaluation(np.array([0]), without=("title", "image", "graph"))))
+    empty = torch.empty(0, dtype=torch.long)
+    batch = dataclasses.replace(
+        batch,
+        title_labels=torch.full_like(batch.title, -100),
+        patches_asked=torch.zeros(1, 4, dtype=torch.bool),
+        patches_zeroed=torch.zeros(1, 4, dtype=torch.bool),
+        negative_values=empty.view(0, 16),
+        negative_values_mask=empty.view(0, 16).bool(),
+        negative_items=empty.view(0, 4),
+        negative_items_mask=empty.view(0, 4).bool(),
+    )
+    losses = _losses(model, batch)
+    assert [losses[name].item() for name in ("lpm", "mlm", "mom")] == [0.0, 0.0, 0.0]
+    losses["loss"].backward()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["lpm", "mlm", "mom"])
+def test_each_objective_alone_overfits_a_batch(stream: Stream, config: Config, batch: ProductBatch, objective):
+    torch.manual_seed(0)
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, width=32, dropout=0.0))
+    model = K3M(config, stream.tokenizer.size)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    first = _losses(model, batch)[objective].item()
+    for _ in range(150):
+        optimizer.zero_grad()
+        _losses(model, batch)[objective].backward()
+        optimizer.step()
+    assert _losses(model, batch)[objective].item() < 0.2 * first
