@@ -1,6 +1,7 @@
 """tools/neo4j/server.py: what can be said without a server, and what the databases of tests must not lose."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -65,12 +66,19 @@ def test_the_state_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_a_process_that_took_over_the_id_is_not_ours_to_stop(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as stranger:
-        kept = server.Server("maven", "neo4j://neo4j@127.0.0.1:1/neo4j", "secret", str(stranger.pid))
-        server.stop(kept, tmp_path)
-        time.sleep(0.2)
-        assert stranger.poll() is None
-        stranger.kill()
+    orphan = subprocess.run(["sh", "-c", "sleep 60 >/dev/null & echo $!"], capture_output=True, text=True)
+    stranger = int(orphan.stdout)
+    server.stop(server.Server("maven", "neo4j://neo4j@127.0.0.1:1/neo4j", "secret", str(stranger)), tmp_path)
+    time.sleep(0.2)
+    os.kill(stranger, signal.SIGTERM)  # ProcessLookupError if it had been stopped
+
+
+def test_a_child_counts_as_running_from_its_first_moment_until_its_last(tmp_path: Path) -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    kept = server.Server("maven", "neo4j://neo4j@127.0.0.1:1/neo4j", "secret", str(child.pid))
+    assert server.runs(kept, tmp_path)  # whatever its command line says before the exec
+    server.stop(kept, tmp_path)
+    assert not server.runs(kept, tmp_path)
 
 
 def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:

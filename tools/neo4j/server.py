@@ -240,8 +240,10 @@ def runs(server: Server, home: Path) -> bool:
         return bool(server.handle and subprocess.run(listing, capture_output=True, text=True).stdout.strip())
     if not server.handle:
         return False
-    reap(int(server.handle))
-    return f"--home-dir={home}" in command_line(server.handle)
+    try:  # our own child: its id is not used again before we ask, and a dead one would stay listed until then
+        return os.waitpid(int(server.handle), os.WNOHANG) == (0, 0)
+    except ChildProcessError:  # started by an earlier command, or collected
+        return f"--home-dir={home}" in command_line(server.handle)
 
 
 def command_line(process: str) -> str:
@@ -251,12 +253,6 @@ def command_line(process: str) -> str:
             return Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")
         return ""
     return subprocess.run(["ps", "-ww", "-o", "args=", "-p", process], capture_output=True, text=True).stdout
-
-
-def reap(process: int) -> None:
-    """Collect a dead child, which would otherwise be listed until we end; another's child is not ours to collect."""
-    with suppress(ChildProcessError):
-        os.waitpid(process, os.WNOHANG)
 
 
 def stop(server: Server, home: Path) -> None:
