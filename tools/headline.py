@@ -10,7 +10,7 @@ FLOORS = ("majority", "tabular", "visual")
 
 def rows(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
     """A header; a row a split; below a split with groups a row for each: MRR and Hits@1 of K3M, MRR of the floors."""
-    table = [("", "n", "MRR", "Hits@1", *FLOORS)]
+    table: list[tuple[str, ...]] = [("", "n", "MRR", "Hits@1", *FLOORS)]
     for split, figures in metrics["link_completion"].items():
         table.append(row(split, figures))
         table.extend(row(f"  {name}", group) for name, group in figures.get("groups", {}).items())

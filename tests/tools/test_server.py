@@ -66,7 +66,7 @@ def test_the_state_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_a_process_that_took_over_the_id_is_not_ours_to_stop(tmp_path: Path) -> None:
-    orphan = subprocess.run(["sh", "-c", "sleep 60 >/dev/null & echo $!"], capture_output=True, text=True)
+    orphan = subprocess.run(["sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $!"], capture_output=True, text=True)
     stranger = int(orphan.stdout)
     server.stop(server.Server("maven", "neo4j://neo4j@127.0.0.1:1/neo4j", "secret", str(stranger)), tmp_path)
     time.sleep(0.2)
