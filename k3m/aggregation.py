@@ -29,11 +29,12 @@ class ItemInitialisation(nn.Module):
 
 
 class StructureAggregation(nn.Module):
-    """The paper's "enhanced GAT": t_x = W1 [c || p_x || v_x], b_x = LeakyReLU(W2 t_x), a_x = softmax over the item's triples of b_x,
-    c* = W3 c + sigma(mean over heads of sum_x a_x t_x). W1 and W2 are per head; sigma, open in the paper, is GAT's ELU.
+    """The paper's "enhanced GAT": t_x = W1 [c || p_x || v_x], b_x = LeakyReLU(W2 t_x), a_x = softmax over the item's
+    triples of b_x, c* = W3 c + sigma(mean over heads of sum_x a_x t_x). W1 and W2 are per head; sigma, open in the
+    paper, is GAT's ELU.
 
-    W1 is kept as three matrices, for c, p and v: its product with the concatenation is then the sum of a term an item and two terms
-    a distinct string, none of which is computed twice.
+    W1 is kept as three matrices, for c, p and v: its product with the concatenation is then the sum of a term an item
+    and two terms a distinct string, none of which is computed twice.
     """
 
     def __init__(self, width: int, heads: int) -> None:

@@ -1,4 +1,5 @@
-"""Which properties may be asked of an item: those that at least 5 % of the items of its category have among their training triples.
+"""Which properties may be asked of an item: those that at least 5 % of the items of its category have among their
+training triples.
 
 An item without a category, or of one never seen, is asked what at least 5 % of all items have.
 """

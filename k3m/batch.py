@@ -1,7 +1,8 @@
-"""A batch: what the sampler drew, as tensors. Each distinct property and value string is there once, with indices into it.
+"""A batch: what the sampler drew, as tensors. Each distinct property and value string is there once, with indices
+into it.
 
-Legend: B items, L title tokens, h w pixels, M patches, S strings, W tokens a string, E visible triples, Q hidden triples,
-K replaced values and N replaced items of each.
+Legend: B items, L title tokens, h w pixels, M patches, S strings, W tokens a string, E visible triples, Q hidden
+triples, K replaced values and N replaced items of each.
 """
 
 import dataclasses
@@ -47,7 +48,8 @@ class ProductBatch:
     hidden_property: Int[Tensor, " Q"]
     hidden_value: Int[Tensor, " Q"]
     negative_values: Int[Tensor, "Q K"] | None = None
-    """Replaced values, rows of `strings`; the mask is False where a draw is no negative (a training triple, or no draw at all)."""
+    """Replaced values, rows of `strings`; the mask is False where a draw is no negative (a training triple, or no
+    draw at all)."""
     negative_values_mask: Bool[Tensor, "Q K"] | None = None
     negative_items: Int[Tensor, "Q N"] | None = None
     """Replaced items, rows of the batch; the mask likewise."""
@@ -69,7 +71,8 @@ class CandidateOrdinals:
 
     @classmethod
     def from_table(cls, table: pd.DataFrame) -> "CandidateOrdinals":
-        """From columns property and value (training triples): an ordinal is the rank in code-point order (graphstore)."""
+        """From columns property and value (training triples): an ordinal is the rank in code-point order
+        (graphstore)."""
         properties, row = np.unique(table["property"].to_numpy(dtype=object), return_inverse=True)
         _, value = np.unique(table["value"].to_numpy(dtype=object), return_inverse=True)
         order = np.lexsort((value, row))
@@ -79,7 +82,8 @@ class CandidateOrdinals:
     def draw(
         self, hidden: Triples, keys: NDArray[np.uint64], turn: NDArray[np.int64], k: int
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """K candidates of each hidden triple's property, [Q, K], and whether the place is used: all of them where there are K or fewer."""
+        """K candidates of each hidden triple's property, [Q, K], and whether the place is used: all of them where
+        there are K or fewer."""
         first, size = self.indptr[hidden.property], np.diff(self.indptr)[hidden.property]
         draws = rng.uniform(keys[:, None], turn[:, None] * rng.STREAM + np.arange(k))
         place = np.where(size[:, None] <= k, np.arange(k)[None, :], (draws * size[:, None]).astype(np.int64))
@@ -89,7 +93,8 @@ class CandidateOrdinals:
 
 @dataclass
 class BatchMaker:
-    """Turns what the sampler drew into a `ProductBatch`; with `training`, with everything that the three objectives ask for."""
+    """Turns what the sampler drew into a `ProductBatch`; with `training`, with everything that the three objectives
+    ask for."""
 
     config: Config
     tokenizer: TextTokenizer
@@ -143,7 +148,8 @@ class BatchMaker:
     def _visible(
         self, data: HeteroData, subgraph: Subgraph
     ) -> tuple[NDArray[np.int64], NDArray[np.object_], NDArray[np.object_]]:
-        """The triples that the model sees, by item: those drawn, and `<item, field, value>` for each visible item field."""
+        """The triples that the model sees, by item: those drawn, and `<item, field, value>` for each visible item
+        field."""
         drawn = slice(0, 0) if "graph" in self.without else slice(None)
         texts = np.asarray(data["value"]["text"], dtype=object)[data[HAS].edge_index[1].numpy()]
         fields = [
@@ -161,7 +167,8 @@ class BatchMaker:
         return item[order], prop[order], np.concatenate([texts[drawn], values])[order]
 
     def _replacements(self, subgraph: Subgraph) -> dict[str, NDArray]:
-        """Replaced values (as ordinals) and replaced items. One that makes a training triple is masked out; kept-back ones are not known."""
+        """Replaced values (as ordinals) and replaced items. One that makes a training triple is masked out; kept-back
+        ones are not known."""
         hidden, loss = subgraph.hidden, self.config.loss
         keys = self._keys(subgraph, "negatives")[hidden.item]
         turn = np.arange(len(hidden)) - np.searchsorted(

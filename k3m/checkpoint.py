@@ -1,5 +1,5 @@
-"""Checkpoints: one safetensors file with weights, the optimiser's moments and the loop's variables; written beside, then renamed, so
-that a stop in the middle leaves the last whole one. Nothing is unpickled."""
+"""Checkpoints: one safetensors file with weights, the optimiser's moments and the loop's variables; written beside,
+then renamed, so that a stop in the middle leaves the last whole one. Nothing is unpickled."""
 
 import json
 import os

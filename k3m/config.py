@@ -1,6 +1,8 @@
-"""Every setting of a run: frozen dataclasses with their checks, TOML presets over the defaults, `--set key=value` over the preset.
+"""Every setting of a run: frozen dataclasses with their checks, TOML presets over the defaults, `--set key=value`
+over the preset.
 
-A run folder keeps the resolved config, so that one file reproduces the run. Unknown keys and values of the wrong type are refused.
+A run folder keeps the resolved config, so that one file reproduces the run. Unknown keys and values of the wrong type
+are refused.
 """
 
 import dataclasses
@@ -23,7 +25,8 @@ def _require(condition: bool, name: str, expected: str, got: object) -> None:
 @dataclass(frozen=True, kw_only=True)
 class VisibleConfig:
     fields: tuple[str, ...] = ()
-    """Item fields, beyond title and image, that the model may read; each becomes one more visible triple `<item, field, value>`."""
+    """Item fields, beyond title and image, that the model may read; each becomes one more visible triple `<item,
+    field, value>`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,5 @@
-"""Each modality alone (paper.md 2.2.1): the text Transformer that titles, properties and values share, and the pixel front end.
+"""Each modality alone (paper.md 2.2.1): the text Transformer that titles, properties and values share, and the pixel
+front end.
 
 Legend: B items, L tokens, S strings, W tokens a string, h w pixels, M objects (patches and one global), D width.
 """
@@ -109,8 +110,8 @@ def patch_boxes(rows: int, columns: int) -> Float[Tensor, "M 5"]:
 class PixelEncoder(nn.Module):
     """Pixels, trained from scratch: E_m = LN(W_f f_m + W_l l_m) -> Transformer (paper.md 2.2.1).
 
-    Objects are the 16 x 16 patches and one global object, their mean. What MOM asks for is zeroed in the *pixels*, before any
-    convolution mixes neighbours, so neither a neighbour nor the global object gives it away.
+    Objects are the 16 x 16 patches and one global object, their mean. What MOM asks for is zeroed in the *pixels*,
+    before any convolution mixes neighbours, so neither a neighbour nor the global object gives it away.
     """
 
     def __init__(self, channels: tuple[int, ...], width: int, heads: int, layers: int, dropout: float) -> None:
@@ -127,7 +128,8 @@ class PixelEncoder(nn.Module):
     def forward(
         self, pixels: Float[Tensor, "B 3 h w"], has_image: Bool[Tensor, " B"], zeroed: Bool[Tensor, "B P"] | None
     ) -> tuple[Float[Tensor, "B M D"], Bool[Tensor, "B M"]]:
-        """Object states and which objects may be looked at; an item without a photograph has one learnt object, the first."""
+        """Object states and which objects may be looked at; an item without a photograph has one learnt object, the
+        first."""
         maps = self.convolutions(pixels if zeroed is None else zero_patches(pixels, zeroed))
         features = maps.flatten(2).transpose(1, 2)
         objects = self.feature(torch.cat([features.mean(1, keepdim=True), features], dim=1))

@@ -1,5 +1,6 @@
-"""IFFM, the initial-interactive feature fusion module (paper.md 2.2.2): per token or object, keep what the modality knew alone (h0) or
-what it learnt from the other, so that a missing or wrong partner cannot ruin it. Legend: B items, L tokens or objects, D width."""
+"""IFFM, the initial-interactive feature fusion module (paper.md 2.2.2): per token or object, keep what the modality
+knew alone (h0) or what it learnt from the other, so that a missing or wrong partner cannot ruin it. Legend: B items,
+L tokens or objects, D width."""
 
 from typing import get_args
 
@@ -14,8 +15,9 @@ class InitialInteractiveFusion(nn.Module):
     """One modality's fusion.
 
     Args:
-        variant: `mean`, `soft` (gated sum through W_s), `hard` (one of the two per dimension, straight-through Gumbel-softmax while
-            training and the arg-max at evaluation, so that the same input gives the same vector), or `off` (the interactive feature).
+        variant: `mean`, `soft` (gated sum through W_s), `hard` (one of the two per dimension, straight-through
+            Gumbel-softmax while training and the arg-max at evaluation, so that the same input gives the same vector),
+            or `off` (the interactive feature).
     """
 
     def __init__(self, width: int, variant: Fusion) -> None:
@@ -48,7 +50,8 @@ class InitialInteractiveFusion(nn.Module):
         return self.gate_alone(both), self.gate_interactive(both)
 
     def _choose(self, preference: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
-        """1 where the individual feature is taken, else 0. The Gumbel-softmax of two is a sigmoid of their difference plus logistic noise."""
+        """1 where the individual feature is taken, else 0. The Gumbel-softmax of two is a sigmoid of their difference
+        plus logistic noise."""
         if not self.training:
             return (preference > 0).to(preference.dtype)
         uniform = torch.rand_like(preference, dtype=torch.float32).clamp(1e-6, 1 - 1e-6)

@@ -7,7 +7,8 @@ from k3m.encoders import Attention, FeedForward
 
 
 class Stream(nn.Module):
-    """One direction of a co-attention layer: own queries over the other modality, then the stream's own feed-forward."""
+    """One direction of a co-attention layer: own queries over the other modality, then the stream's own
+    feed-forward."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()

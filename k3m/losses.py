@@ -1,4 +1,5 @@
-"""The three objectives as pure functions of tensors (paper.md 2.3). Legend: B items, Q hidden triples, K negatives, D width."""
+"""The three objectives as pure functions of tensors (paper.md 2.3). Legend: B items, Q hidden triples, K negatives, D
+width."""
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,8 +14,9 @@ class NonFiniteLoss(ArithmeticError):
 def distance(
     item: Float[Tensor, "*#N D"], prop: Float[Tensor, "*#N D"], value: Float[Tensor, "*#N D"], norm: int
 ) -> Float[Tensor, "*#N"]:
-    """TransE distance S(c, p, v) = ||c* + p - v||, over the last dimension: lower is more plausible. Only ranking turns it round:
-    score = -distance. Divided by D for norm 1 and by sqrt(D) for norm 2, so that one margin fits every width."""
+    """TransE distance S(c, p, v) = ||c* + p - v||, over the last dimension: lower is more plausible. Only ranking
+    turns it round: score = -distance. Divided by D for norm 1 and by sqrt(D) for norm 2, so that one margin fits
+    every width."""
     moved = item + prop - value
     if norm == 1:
         return moved.abs().mean(-1)
@@ -28,9 +30,11 @@ def margin_loss(
     item: Int[Tensor, " Q"],
     margin: float,
 ) -> Float[Tensor, ""]:
-    """Mean over items of the mean over their hidden triples x of the mean over negatives x~ of max(S(x) - S(x~) + margin, 0).
+    """Mean over items of the mean over their hidden triples x of the mean over negatives x~ of max(S(x) - S(x~) +
+    margin, 0).
 
-    A triple without a negative (a property with one candidate, say) counts with loss 0; no hidden triple at all gives 0.
+    A triple without a negative (a property with one candidate, say) counts with loss 0; no hidden triple at all gives
+    0.
     """
     hinge = relu(positive[:, None] - negative + margin) * negative_mask
     triple = hinge.sum(1) / negative_mask.sum(1).clamp(min=1)

@@ -1,10 +1,11 @@
-"""K3M (Zhu et al., "Knowledge Perceived Multi-modal Pretraining in E-commerce", ACM MM 2021; shared notes: paper.md section 2).
+"""K3M (Zhu et al., "Knowledge Perceived Multi-modal Pretraining in E-commerce", ACM MM 2021; shared notes: paper.md
+section 2).
 
-Read `K3M.forward` as the paper's figure: encode each modality, interact, fuse, initialise the item, aggregate its triples. `K3M.losses`
-adds the three objectives.
+Read `K3M.forward` as the paper's figure: encode each modality, interact, fuse, initialise the item, aggregate its
+triples. `K3M.losses` adds the three objectives.
 
-Legend: B items, L title tokens, M objects (one global, then the patches), S strings, E visible triples, Q hidden triples,
-K negatives, D width.
+Legend: B items, L title tokens, M objects (one global, then the patches), S strings, E visible triples, Q hidden
+triples, K negatives, D width.
 """
 
 from dataclasses import dataclass
@@ -93,8 +94,10 @@ class K3M(nn.Module):
 
     def _link_loss(self, batch: ProductBatch, out: Outputs) -> Float[Tensor, ""]:
         """Margin loss over the hidden triples, with replaced values and replaced items (paper.md 2.3, LPM)."""
-        assert batch.negative_values is not None and batch.negative_items is not None
-        assert batch.negative_values_mask is not None and batch.negative_items_mask is not None
+        assert batch.negative_values is not None
+        assert batch.negative_items is not None
+        assert batch.negative_values_mask is not None
+        assert batch.negative_items_mask is not None
         norm, items, strings = self.config.loss.norm, out.item.float(), out.strings.float()
         item, prop, value = items[batch.hidden_item], strings[batch.hidden_property], strings[batch.hidden_value]
         by_value = distance(item[:, None], prop[:, None], strings[batch.negative_values], norm)
@@ -119,7 +122,8 @@ class K3M(nn.Module):
 
 
 def _initialise_weights(model: nn.Module) -> None:
-    """Embeddings normal with deviation .02, as BERT's; matrices and convolutions keep torch's own, which follow their width."""
+    """Embeddings normal with deviation .02, as BERT's; matrices and convolutions keep torch's own, which follow their
+    width."""
     for module in model.modules():
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)

@@ -12,8 +12,8 @@ FIELDS = ("id", "title", "category", "image")
 
 
 def store_of(frame: pd.DataFrame, fields: tuple[str, ...] = ()) -> Store:
-    """One row an item. Columns: id; title, image (bytes, or a file's path), category and `fields` where there are any; every other
-    column is a property, whose cells hold a value, a list of values, or nothing.
+    """One row an item. Columns: id; title, image (bytes, or a file's path), category and `fields` where there are
+    any; every other column is a property, whose cells hold a value, a list of values, or nothing.
 
     Raises:
         ValueError: for a table without ids.

@@ -14,7 +14,8 @@ PATCH = 16
 
 
 def decode(images: Sequence[bytes | None], height: int, width: int) -> Float[Tensor, "B 3 h w"]:
-    """RGB in [-1, 1], resized to height x width pixels; zeros where there is none (presence is a bit of the batch, not a colour).
+    """RGB in [-1, 1], resized to height x width pixels; zeros where there is none (presence is a bit of the batch,
+    not a colour).
 
     Raises:
         PIL.UnidentifiedImageError: for bytes that are no image; ingest has set such items aside.

@@ -1,4 +1,5 @@
-"""What a trained model says of items: their vectors c*, and scores of candidate values. Legend: n items, K candidates, D width."""
+"""What a trained model says of items: their vectors c*, and scores of candidate values. Legend: n items, K
+candidates, D width."""
 
 from collections.abc import Collection, Sequence
 
@@ -19,7 +20,8 @@ from k3m.streaming import Stream
 def embed(
     model: K3M, stream: Stream, items: NDArray[np.int64], without: Collection[str] = (), progress: bool = False
 ) -> Float[Tensor, "n D"]:
-    """c* of the items (ordinals of the stream's store), from all of their training triples, less the modalities in `without`."""
+    """c* of the items (ordinals of the stream's store), from all of their training triples, less the modalities in
+    `without`."""
     model.eval()
     batches = tqdm(stream.evaluation(items, without), desc="items", unit="batch", disable=not progress)
     vectors = [model(batch).item.float() for batch in batches]

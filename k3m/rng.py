@@ -1,5 +1,6 @@
-"""Random draws without hidden state: each is a function of (run seed, epoch, item id, purpose), so that the store, the number of
-workers and a resumed run change nothing (design.md, Streaming). Counter-based: SplitMix64 over a key and a position."""
+"""Random draws without hidden state: each is a function of (run seed, epoch, item id, purpose), so that the store,
+the number of workers and a resumed run change nothing (design.md, Streaming). Counter-based: SplitMix64 over a key
+and a position."""
 
 from collections.abc import Sequence
 from hashlib import blake2b

@@ -1,4 +1,5 @@
-"""A trained run, loaded from its folder: completions and vectors for a store's items, or for a table of items no store has seen."""
+"""A trained run, loaded from its folder: completions and vectors for a store's items, or for a table of items no
+store has seen."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -59,7 +60,8 @@ class Run:
     def predictor(
         self, store: Store, items: Sequence[str] | None = None, without: Collection[str] = (), progress: bool = False
     ) -> ModelPredictor:
-        """Scores of the store's candidate values for these items (all by default), whose vectors are computed once, here.
+        """Scores of the store's candidate values for these items (all by default), whose vectors are computed once,
+        here.
 
         Args:
             without: modalities that the model is not shown: any of title, image, graph.
@@ -71,13 +73,14 @@ class Run:
         return ModelPredictor.of(self.model, self.stream(store), chosen, without, progress)
 
     def complete(self, source: Store | pd.DataFrame, items: Sequence[str] | None = None, top: int = 10) -> pd.DataFrame:
-        """The `top` most plausible values of what the items lack: item, property, value, rank (1 is best), score (higher is better).
+        """The `top` most plausible values of what the items lack: item, property, value, rank (1 is best), score
+        (higher is better).
 
         What may be asked of an item: properties without a value that at least 5 % of its category's items have.
 
         Args:
-            source: a store, or a table of new items with columns id, title, image (bytes or a path), category, and a column a property.
-            items: ids; all by default.
+            source: a store, or a table of new items with columns id, title, image (bytes or a path), category, and a
+            column a property. items: ids; all by default.
         """
         if isinstance(source, pd.DataFrame):
             return self._complete(
@@ -120,7 +123,7 @@ def load_run(directory: str | Path) -> Run:
     ):
         if not (directory / name).is_file():
             raise RunNotFound(
-                f"{directory} holds no finished run: {name} is missing (python -m k3m.train --run {directory} makes one)"
+                f"{directory} holds no finished run: {name} is missing (python -m k3m.train makes one)"
             )
     config, tokenizer = Config.load(directory / "config.toml"), TextTokenizer.load(directory / "tokenizer.json")
     model = K3M(config, tokenizer.size).eval()

@@ -1,8 +1,9 @@
 """The neighbour sampler: seed items in, one subgraph out, streamed from any `graphstore.Store`.
 
-A PyG `BaseSampler`. The triples that LPM asks for are hidden *before* the fan-out is drawn, so that neither a hidden triple nor its
-reverse takes a place in it (paper.md 2.3). Every draw is a function of (run seed, epoch, item id), so the store changes nothing.
-Properties, hidden triples and the rest travel in `HeteroSamplerOutput.metadata`: PyG hands no edge attributes through.
+A PyG `BaseSampler`. The triples that LPM asks for are hidden *before* the fan-out is drawn, so that neither a hidden
+triple nor its reverse takes a place in it (paper.md 2.3). Every draw is a function of (run seed, epoch, item id), so
+the store changes nothing. Properties, hidden triples and the rest travel in `HeteroSamplerOutput.metadata`: PyG hands
+no edge attributes through.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Triples:
-    """Triples of a batch. `item` is a position in the batch, `property` and `value` are the store's ordinals; all [n]."""
+    """Triples of a batch. `item` is a position in the batch, `property` and `value` are the store's ordinals; all
+    [n]."""
 
     item: Ints
     property: Ints
@@ -36,7 +38,8 @@ class Triples:
 
 @dataclass(frozen=True)
 class Subgraph:
-    """What the sampler saw of the seed items: the training triples it shows, those it hides, and all of them (to filter negatives)."""
+    """What the sampler saw of the seed items: the training triples it shows, those it hides, and all of them (to
+    filter negatives)."""
 
     item_ids: NDArray[np.object_]
     visible: Triples

@@ -35,7 +35,8 @@ class Stream:
         return self._loader(items[first_step * self.config.data.batch_size :], maker, hide=self.config.loss.hide)
 
     def evaluation(self, items: NDArray[np.int64], without: Collection[str] = ()) -> BatchLoader:
-        """These items (ordinals) in this order, nothing masked, all of their training triples visible (to the fan-out)."""
+        """These items (ordinals) in this order, nothing masked, all of their training triples visible (to the
+        fan-out)."""
         return self._loader(items, self._maker(training=False, without=without), hide=0.0)
 
     def _maker(self, training: bool, epoch: int = 0, without: Collection[str] = ()) -> BatchMaker:
@@ -69,7 +70,8 @@ class Stream:
 
 
 def learn_tokenizer(store: Store, config: Config) -> TextTokenizer:
-    """WordPiece over what training may see: titles, visible fields, and the properties and values of training triples."""
+    """WordPiece over what training may see: titles, visible fields, and the properties and values of training
+    triples."""
     items = store.items(("title", *config.visible.fields)).to_pandas().drop(columns="id")
     training: pd.DataFrame = store.triples().to_pandas()
     texts = [items[column].dropna().astype(str) for column in items]

@@ -1,4 +1,5 @@
-"""WordPiece learnt from the training catalogue (paper.md 2.2.1), Chinese included, and the tokenisation of titles, properties and values."""
+"""WordPiece learnt from the training catalogue (paper.md 2.2.1), Chinese included, and the tokenisation of titles,
+properties and values."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -1,7 +1,9 @@
-"""`python -m k3m.train --store STORE --run RUN [--preset small] [--resume] [--set key=value ...]`: pretrain K3M on a catalogue.
+"""`python -m k3m.train --store STORE --run RUN [--preset small] [--resume] [--set key=value ...]`: pretrain K3M on a
+catalogue.
 
-The run folder then holds config.toml (resolved), tokenizer.json, candidates.parquet, run.json (store, data version, visible fields,
-versions), metrics.jsonl, checkpoint.safetensors (to resume) and weights.safetensors (best on validation).
+The run folder then holds config.toml (resolved), tokenizer.json, candidates.parquet, run.json (store, data version,
+visible fields, versions), metrics.jsonl, checkpoint.safetensors (to resume) and weights.safetensors (best on
+validation).
 """
 
 import json
@@ -33,7 +35,8 @@ class Arguments:
     """Pretrain K3M on the training triples of a store."""
 
     store: str
-    """Store to stream from: a Ladybug file, a snapshot folder, or neo4j://user@host:port/database (password: K3M_NEO4J_PASSWORD)."""
+    """Store to stream from: a Ladybug file, a snapshot folder, or neo4j://user@host:port/database (password:
+    K3M_NEO4J_PASSWORD)."""
     run: Path
     """Folder of the run; made if it does not exist."""
     preset: str = "small"
@@ -79,12 +82,13 @@ def resume(store: Store, directory: Path, config: Config) -> Trainer:
     own = Config.load(directory / "config.toml")
     if config != own:
         raise ValueError(
-            f"{directory} was begun with other settings ({directory / 'config.toml'}): resume with the same --preset and --set"
+            f"{directory} was begun with other settings (config.toml): resume with the same --preset and --set"
         )
     info = json.loads((directory / "run.json").read_text(encoding="utf-8"))
     if info["data_version"] != store.data_version:
         raise ValueError(
-            f"{directory} was begun on data version {info['data_version']}, {store.location} is at {store.data_version}: start a new run"
+            f"{directory} was begun on data version {info['data_version']}, "
+            f"{store.location} is at {store.data_version}: start a new run"
         )
     tokenizer, candidates = (
         TextTokenizer.load(directory / "tokenizer.json"),

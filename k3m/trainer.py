@@ -1,7 +1,7 @@
 """The training loop: AdamW with warm-up over the three objectives, validation by link completion, checkpoints.
 
-Nothing random is kept between steps: the batches, masks, negatives, dropout and Gumbel noise of a step follow from (seed, step), so a
-resumed run takes the same steps as an undisturbed one.
+Nothing random is kept between steps: the batches, masks, negatives, dropout and Gumbel noise of a step follow from
+(seed, step), so a resumed run takes the same steps as an undisturbed one.
 """
 
 import json
@@ -48,7 +48,8 @@ class Trainer:
         self.steps = config.train.steps or config.train.epochs * self.steps_per_epoch
 
     def resume(self) -> None:
-        """Go on from the last checkpoint; lines of metrics.jsonl that are past it go, since their steps are taken again."""
+        """Go on from the last checkpoint; lines of metrics.jsonl that are past it go, since their steps are taken
+        again."""
         state = load_checkpoint(self.model, self.optimizer, self.directory / "checkpoint.safetensors")
         self.state = State(**state)  # type: ignore[arg-type]
         lines = self._metrics_file.read_text(encoding="utf-8").splitlines() if self._metrics_file.exists() else []

@@ -56,7 +56,9 @@ def test_the_run_folder(finished: Path):
         "weights.safetensors",
     }
     info = json.loads((finished / "run.json").read_text(encoding="utf-8"))
-    assert info["data_version"] == 1 and info["visible"] == ["title", "image"] and info["items"] == 40
+    assert info["data_version"] == 1
+    assert info["visible"] == ["title", "image"]
+    assert info["items"] == 40
     steps = [line for line in _metrics(finished) if "loss" in line]
     assert [line["step"] for line in steps] == list(range(1, 11))  # 40 items in batches of 8, twice
     assert all({"lpm", "mlm", "mom", "items_per_second"} <= line.keys() for line in steps)
@@ -71,12 +73,17 @@ def test_a_trained_run_completes_and_embeds_its_store(finished: Path, location: 
         vectors = run.embed(store)
         known = store.triples((None, *store.counts().splits)).to_pandas()
     held = set(known.loc[known["item"] == item, "property"])
-    assert len(completions) and set(completions["item"]) == {item} and not held & set(completions["property"])
+    assert len(completions)
+    assert set(completions["item"]) == {item}
+    assert not held & set(completions["property"])
     assert completions["rank"].max() == 2
     for _, cell in completions.groupby("property"):
-        assert cell["score"].is_monotonic_decreasing and cell["rank"].tolist() == list(range(1, len(cell) + 1))
+        assert cell["score"].is_monotonic_decreasing
+        assert cell["rank"].tolist() == list(range(1, len(cell) + 1))
         assert set(cell["value"]) <= set(run.candidates.of(cell["property"].iloc[0]))
-    assert vectors.shape == (40, 16) and vectors.index.is_monotonic_increasing and np.isfinite(vectors).to_numpy().all()
+    assert vectors.shape == (40, 16)
+    assert vectors.index.is_monotonic_increasing
+    assert np.isfinite(vectors).to_numpy().all()
 
 
 def test_a_table_of_new_items_is_completed(finished: Path):
@@ -119,7 +126,8 @@ def test_resumed_equals_undisturbed(location: str, finished: Path, tmp_path: Pat
     _train(location, tmp_path / "run", "--resume")
     for name in ("weights.safetensors", "checkpoint.safetensors"):
         ours, theirs = load_file(tmp_path / "run" / name), load_file(finished / name)
-        assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     for ours, theirs in zip(_metrics(tmp_path / "run"), _metrics(finished), strict=True):
         assert {k: v for k, v in ours.items() if k != "items_per_second"} == {
             k: v for k, v in theirs.items() if k != "items_per_second"

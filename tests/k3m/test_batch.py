@@ -47,7 +47,8 @@ def test_negatives_are_candidates_of_the_property_and_no_training_triple(stream:
         for q in range(len(batch.hidden_item)):
             own = items[batch.hidden_item[q]]
             for value in _strings(batch, stream, batch.negative_values[q][batch.negative_values_mask[q]]):
-                assert value in of_plain[props[q]] and (own, props[q], value) not in plain
+                assert value in of_plain[props[q]]
+                assert (own, props[q], value) not in plain
                 checked += 1
             for other in batch.negative_items[q][batch.negative_items_mask[q]]:
                 assert (items[other], props[q], values[q]) not in plain
@@ -80,7 +81,9 @@ def test_visible_fields_become_visible_triples(stream: Stream, config: Config):
 
 def test_leaving_a_modality_out(stream: Stream):
     batch = next(iter(stream.evaluation(np.arange(8), without=("title", "image", "graph"))))
-    assert not batch.has_title.any() and not batch.has_image.any() and len(batch.triple_item) == 0
+    assert not batch.has_title.any()
+    assert not batch.has_image.any()
+    assert len(batch.triple_item) == 0
 
 
 def test_an_epoch_visits_every_item_once_and_continues_where_it_was_left(stream: Stream):

@@ -7,7 +7,8 @@ def test_settings_override_the_preset_and_keep_their_types():
     config = Config.from_preset(
         "small", ["optim.peak_lr=1", "visible.fields=category,price", "train.precision=float32", "model.fusion=mean"]
     )
-    assert config.optim.peak_lr == 1.0 and isinstance(config.optim.peak_lr, float)
+    assert config.optim.peak_lr == 1.0
+    assert isinstance(config.optim.peak_lr, float)
     assert config.visible.fields == ("category", "price")
     assert config.model.fusion == "mean"
 

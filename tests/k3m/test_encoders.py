@@ -22,7 +22,8 @@ def test_patches_are_normalised_and_in_the_boxes_order():
     pixels[0, 0, 0, 16] = 1.0  # the top right patch
     patches = patch_pixels(pixels)
     assert patches.shape == (1, 4, 768)
-    assert patches[0, 1].abs().sum() > 0 and not patches[0, [0, 2, 3]].any()
+    assert patches[0, 1].abs().sum() > 0
+    assert not patches[0, [0, 2, 3]].any()
     noisy = patch_pixels(torch.randn(2, 3, 32, 32))
     assert torch.allclose(noisy.mean(-1), torch.zeros(2, 4), atol=1e-5)
     assert torch.allclose(noisy.std(-1), torch.ones(2, 4), atol=0.02)  # the floor under the deviation takes 1 %
@@ -31,7 +32,8 @@ def test_patches_are_normalised_and_in_the_boxes_order():
 def test_zeroing_hides_the_asked_patches_alone():
     pixels = torch.ones(1, 3, 32, 32)
     seen = zero_patches(pixels, torch.tensor([[False, True, False, False]]))
-    assert not seen[0, :, :16, 16:].any() and seen.sum() == 3 * 3 * 256
+    assert not seen[0, :, :16, 16:].any()
+    assert seen.sum() == 3 * 3 * 256
 
 
 def test_a_zeroed_patch_gives_itself_away_to_no_object():

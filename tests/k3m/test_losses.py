@@ -36,7 +36,8 @@ def test_sign_a_better_triple_lowers_the_loss():
     assert better < worse
     positive = torch.tensor([0.8], requires_grad=True)
     margin_loss(positive, negative, mask, item, 1.0).backward()
-    assert positive.grad is not None and positive.grad.item() > 0  # a step downhill shortens the true triple's distance
+    assert positive.grad is not None
+    assert positive.grad.item() > 0
 
 
 def test_nothing_hidden_and_nothing_masked_cost_nothing():

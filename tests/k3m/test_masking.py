@@ -21,14 +21,16 @@ def test_shares_of_masked_random_and_kept_tokens():
     assert np.array_equal(masked[~asked], tokens[~asked])
     assert abs((masked[asked] == MASK).mean() - 0.8) < 0.03
     assert abs((masked[asked] == 7).mean() - 0.1) < 0.03
-    assert masked.min() >= 0 and masked.max() < 1000
+    assert masked.min() >= 0
+    assert masked.max() < 1000
 
 
 def test_a_title_is_masked_alike_in_any_batch():
     tokens, keys = _titles(20)
     whole = masking.mask_titles(tokens, keys, 0.15, 1000)
     wider = masking.mask_titles(np.pad(tokens[3:5], ((0, 0), (0, 4))), keys[3:5], 0.15, 1000)
-    assert np.array_equal(whole[0][3:5], wider[0][:, :12]) and np.array_equal(whole[1][3:5], wider[1][:, :12])
+    assert np.array_equal(whole[0][3:5], wider[0][:, :12])
+    assert np.array_equal(whole[1][3:5], wider[1][:, :12])
 
 
 def test_objects_are_asked_in_exact_number_and_only_where_there_is_a_photograph():

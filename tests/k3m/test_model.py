@@ -64,7 +64,9 @@ def test_hidden_tails_and_negatives_change_nothing_but_lpm(model: K3M, batch: Pr
         negative_values=batch.negative_values.flip(0),
     )
     before, after = _losses(model, batch), _losses(model, other)
-    assert before["mlm"] == after["mlm"] and before["mom"] == after["mom"] and before["lpm"] != after["lpm"]
+    assert before["mlm"] == after["mlm"]
+    assert before["mom"] == after["mom"]
+    assert before["lpm"] != after["lpm"]
     model.eval()
     assert torch.equal(model(batch).item, model(other).item)
 
@@ -86,7 +88,8 @@ def test_batch_mates_change_no_item(model: K3M, stream: Stream):
 def test_missing_modalities_give_finite_vectors(model: K3M, stream: Stream, without):
     model.eval()
     vectors = model(next(iter(stream.evaluation(np.arange(8), without)))).item
-    assert vectors.shape == (8, 16) and torch.isfinite(vectors).all()
+    assert vectors.shape == (8, 16)
+    assert torch.isfinite(vectors).all()
 
 
 def test_an_item_with_nothing_at_all_trains(model: K3M, stream: Stream):

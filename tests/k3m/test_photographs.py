@@ -16,11 +16,13 @@ def _png(colour: tuple[int, int, int], size: tuple[int, int]) -> bytes:
 def test_scaled_to_minus_one_to_one_and_resized():
     pixels = decode([_png((255, 0, 0), (10, 20))], height=32, width=16)
     assert pixels.shape == (1, 3, 32, 16)
-    assert torch.equal(pixels[0, 0], torch.ones(32, 16)) and torch.equal(pixels[0, 1], -torch.ones(32, 16))
+    assert torch.equal(pixels[0, 0], torch.ones(32, 16))
+    assert torch.equal(pixels[0, 1], -torch.ones(32, 16))
 
 
 def test_a_missing_photograph_is_zeros_and_grey_levels_become_rgb():
     buffer = io.BytesIO()
     Image.fromarray(np.full((16, 16), 255, dtype=np.uint8)).save(buffer, "PNG")
     pixels = decode([None, buffer.getvalue()], 16, 16)
-    assert not pixels[0].any() and torch.equal(pixels[1], torch.ones(3, 16, 16))
+    assert not pixels[0].any()
+    assert torch.equal(pixels[1], torch.ones(3, 16, 16))

@@ -18,7 +18,8 @@ def test_known_draws():
 
 def test_uniform_fills_the_unit_interval():
     draws = rng.uniform(rng.item_keys([str(i) for i in range(200)], "x")[:, None], np.arange(500)[None])
-    assert draws.min() >= 0 and draws.max() < 1
+    assert draws.min() >= 0
+    assert draws.max() < 1
     counts = np.histogram(draws, bins=10, range=(0, 1))[0]
     assert np.all(np.abs(counts - 10_000) < 5 * np.sqrt(10_000))  # five standard deviations
     assert abs(np.corrcoef(draws[:, 0], draws[:, 1])[0, 1]) < 0.3
@@ -26,5 +27,6 @@ def test_uniform_fills_the_unit_interval():
 
 def test_order_is_a_permutation_that_the_epoch_changes():
     first, second = rng.order(100, 0, 0, "order"), rng.order(100, 0, 1, "order")
-    assert sorted(first) == list(range(100)) and not np.array_equal(first, second)
+    assert sorted(first) == list(range(100))
+    assert not np.array_equal(first, second)
     assert np.array_equal(first, rng.order(100, 0, 0, "order"))

@@ -24,12 +24,14 @@ def test_hidden_and_visible_triples_part_the_known_ones():
     assert np.bincount(subgraph.known.item, minlength=4).tolist() == [9, 0, 6, 1]
     assert len(subgraph.hidden) + len(subgraph.visible) == len(subgraph.known)
     assert set(np.unique(subgraph.hidden.item)) == {0, 2, 3}  # every item with a triple hides one at least
-    assert len(edge_ids) == len(subgraph.visible) and len(set(edge_ids)) == len(edge_ids)
+    assert len(edge_ids) == len(subgraph.visible)
+    assert len(set(edge_ids)) == len(edge_ids)
 
 
 def test_without_hiding_everything_is_visible():
     subgraph, _ = TripleSampler(_store([6, 2]), seed=0).subgraph(np.array([0, 1]))
-    assert len(subgraph.hidden) == 0 and len(subgraph.visible) == 8
+    assert len(subgraph.hidden) == 0
+    assert len(subgraph.visible) == 8
 
 
 def test_share_of_hidden_triples():

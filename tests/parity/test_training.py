@@ -42,7 +42,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, 
 
 
 def test_kept_back_triples_change_no_batch_no_loss_and_no_weight(reference, tmp_path):
-    """design.md, The graph: the same to the bit from a copy without kept-back triples and the values they alone have."""
+    """design.md, The graph: the same to the bit from a copy without kept-back triples and the values they alone
+    have."""
     losses = _losses(_memory(without_kept_back(tiny_catalogue())), tmp_path / "run")
     assert len(losses) == STEPS
     assert (losses, (tmp_path / "run" / "weights.safetensors").read_bytes()) == reference
