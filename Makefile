@@ -50,7 +50,7 @@ demo-steps: $(READY)
 	$(IN_DEMO) loaders.demo catalogue --items $(DEMO_ITEMS) --seed $(DEMO_SEED)
 	$(IN_DEMO) loaders.ingest demo catalogue --store $(DEMO_STORE)
 	$(IN_DEMO) k3m.train --store $(DEMO_STORE) --run run $(DEMO_TRAIN)
-	$(IN_DEMO) analysis.complete --run run --store $(DEMO_STORE) --evaluate test --report report
+	$(IN_DEMO) analysis.complete --run run --store $(DEMO_STORE) --report report
 	@$(PY) tools/headline.py $(DEMO)/report
 
 # Two processes of one thread each: torch would start as many threads as there are cores in both.
