@@ -33,7 +33,8 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.X")'
 	@echo "Installing k3m and the libraries of constraints.txt into .venv (PyTorch is large: some minutes)"
 	@$(PYTHON) -m venv .venv
-	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' || \
+		{ echo "The installation failed; if it was interrupted before, remove .venv and try again"; exit 1; }
 	@touch $@
 
 ifeq ($(STORE),neo4j)
