@@ -81,6 +81,22 @@ def test_a_child_counts_as_running_from_its_first_moment_until_its_last(tmp_path
     assert not server.runs(kept, tmp_path)
 
 
+def test_a_container_listens_on_loopback_and_gets_its_password_by_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker = tmp_path / "docker"  # stands in for the program: writes down what it was given
+    docker.write_text('#!/bin/sh\necho "$@" >"$0.words"\necho "$NEO4J_AUTH" >"$0.auth"\n')
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert server.find_way() == "docker"
+    assert server.launch("docker", tmp_path / "home", 7777, "hunter2") == "k3m-neo4j-7777"
+    words = (tmp_path / "docker.words").read_text()
+    assert "-p 127.0.0.1:7777:7687" in words
+    assert f"-v {tmp_path / 'home' / 'data'}:/data neo4j:5.26-community" in words
+    assert "hunter2" not in words
+    assert (tmp_path / "docker.auth").read_text() == "neo4j/hunter2\n"
+
+
 def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:
     with pytest.raises(server.Refused, match="belongs in K3M_NEO4J_PASSWORD") as refusal:
         server.claim("neo4j://neo4j:hunter2@127.0.0.1:1/neo4j", "")
