@@ -196,7 +196,11 @@ def jars() -> Path:
         KEPT.mkdir(exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=KEPT, prefix="lib-"))
         goal = ["dependency:copy-dependencies", f"-DoutputDirectory={partial}"]
-        subprocess.run(["mvn", "-q", "-B", "-f", TOOLS / "pom.xml", *goal], check=True, stdin=subprocess.DEVNULL)
+        subprocess.run(
+            ["mvn", "-q", "-B", "-Dstyle.color=never", "-f", TOOLS / "pom.xml", *goal],
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
         partial.rename(library)
     return library
 
