@@ -4,10 +4,11 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import pandas as pd
 import tyro
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 import graphstore
 
@@ -16,11 +17,11 @@ import graphstore
 class Arguments:
     """Print what a Cypher query answers as a table."""
 
-    store: Positional[str]
+    store: Annotated[Positional[str], arg(metavar="STORE")]
     """A Ladybug file, or neo4j://user@host:port/database (password: K3M_NEO4J_PASSWORD)."""
-    cypher: Positional[str]
+    cypher: Annotated[Positional[str], arg(metavar="CYPHER")]
     """The query; values come by parameter: MATCH (i:Item {id: $id}) RETURN i.title"""
-    param: tuple[str, ...] = ()
+    param: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE ...")] = ()
     """Its parameters: name=value ..., a value being JSON or else a string; '"7"' is the string 7."""
 
 

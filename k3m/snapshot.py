@@ -4,9 +4,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 import graphstore
 
@@ -15,9 +16,9 @@ import graphstore
 class Arguments:
     """Write a store's training data as files that need no database."""
 
-    store: Positional[str]
+    store: Annotated[Positional[str], arg(metavar="STORE")]
     """A Ladybug file, or neo4j://user@host:port/database (password: K3M_NEO4J_PASSWORD)."""
-    directory: Positional[Path]
+    directory: Annotated[Positional[Path], arg(metavar="DIR")]
     """Folder of the snapshot."""
 
 
