@@ -56,12 +56,13 @@ def table(rows: pd.DataFrame) -> str:
     return f"{lines}\n({len(rows)} row{'' if len(rows) == 1 else 's'})"
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module."""
     arguments = tyro.cli(Arguments, args=argv, prog="k3m query")
     bound = parameters(arguments.param)
     with graphstore.open(arguments.store) as store:
         print(table(store.query(arguments.cypher, **bound)))
+    return 0
 
 
 if __name__ == "__main__":

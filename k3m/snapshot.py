@@ -22,7 +22,7 @@ class Arguments:
     """Folder of the snapshot."""
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module."""
     arguments = tyro.cli(Arguments, args=argv, prog="k3m snapshot")
     with graphstore.open(arguments.store) as store:
@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{arguments.directory}: {store.num_items} items, {store.num_training_triples} training triples, "
             f"data version {store.data_version}"
         )
+    return 0
 
 
 if __name__ == "__main__":
