@@ -1,10 +1,10 @@
-"""`python -m analysis.complete --run RUN --store STORE ...`: rank values for the kept-back and missing cells of a catalogue.
+"""`python -m analysis.complete --run RUN --store STORE ...`: rank values for a catalogue's kept-back and missing cells.
 
 Writes three files. `metrics.json`: filtered ranks of the kept-back triples, beside floors fitted on the same store.
-`completions.parquet`: item, property, value, rank, score, split; the best values of each kept-back and each missing cell,
-`split` being `missing` for the latter. `index.html`: the report. A cell is missing where the item has no triple of the
-property in any split and at least 5 % of its category's items have one. Values that training has for a cell are not
-proposed again. A score that is not finite ends the command, as does a split that the store has not.
+`completions.parquet`: item, property, value, rank, score, split; the best values of each kept-back and each missing
+cell, `split` being `missing` for the latter. `index.html`: the report. A cell is missing where the item has no triple
+of the property in any split and at least 5 % of its category's items have one. Values that training has for a cell are
+not proposed again. A score that is not finite ends the command, as does a split that the store has not.
 """
 
 import json
@@ -13,10 +13,10 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import pandas as pd
 import pyarrow as pa
@@ -33,9 +33,6 @@ from k3m.applicability import Applicability
 from k3m.candidates import Candidates
 from k3m.completion import best_values
 from k3m.ranks import Predictor, link_metrics, rank_triples
-
-if TYPE_CHECKING:
-    from k3m.run import Run
 
 OURS = "k3m"
 """The column of K3M's ranks, beside the floors' names."""
@@ -76,6 +73,20 @@ class Arguments:
             raise ValueError(f"--top must be at least 1 (got {self.top})")
 
 
+class Run(Protocol):
+    """What the command asks of a trained run (`k3m.run.Run`)."""
+
+    @property
+    def directory(self) -> Path: ...
+    @property
+    def info(self) -> Mapping[str, Any]: ...
+    @property
+    def visible(self) -> Sequence[str]: ...
+    def predictor(
+        self, store: Store, items: Sequence[str] | None = None, without: Collection[str] = (), progress: bool = False
+    ) -> Predictor: ...
+
+
 def splits_of(store: Store, asked: Sequence[str] | None) -> list[str]:
     """The splits to evaluate: those asked for, or the default ones that the store has.
 
@@ -108,12 +119,12 @@ def figures(ranks: pd.DataFrame, floors: Sequence[str]) -> dict[str, Any]:
 
 def link_completion(ranks: pd.DataFrame, floors: Sequence[str], groups: Mapping[str, str]) -> dict[str, Any]:
     """Figures of each split, and, where the store's properties declare groups, of each group in it."""
-    found = {}
+    found: dict[str, Any] = {}
     for split, of_split in ranks.groupby("split", sort=False):
-        found[split] = figures(of_split, floors)
+        found[str(split)] = figures(of_split, floors)
         named = of_split.groupby(of_split["property"].map(groups))
         if len(named):
-            found[split]["groups"] = {group: figures(of_group, floors) for group, of_group in named}
+            found[str(split)]["groups"] = {group: figures(of_group, floors) for group, of_group in named}
     return found
 
 
@@ -148,7 +159,7 @@ def write_completions(parts: Iterator[pd.DataFrame], path: Path) -> pd.DataFrame
     return pd.concat(best, ignore_index=True) if best else COMPLETIONS.empty_table().to_pandas()
 
 
-def description(store: Store, run: "Run", arguments: Arguments) -> dict[str, Any]:
+def description(store: Store, run: Run, arguments: Arguments) -> dict[str, Any]:
     """The `run` of metrics.json, less the seconds."""
     return {
         "name": run.directory.resolve().name,
@@ -185,7 +196,7 @@ def write_json(metrics: Mapping[str, Any], path: Path) -> None:
     path.write_text(json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def complete(store: Store, run: "Run", arguments: Arguments, command: str) -> Path:
+def complete(store: Store, run: Run, arguments: Arguments, command: str) -> Path:
     """Evaluate, propose and write all files; returns the report's path."""
     begun = time.monotonic()
     splits = splits_of(store, arguments.evaluate)
@@ -212,7 +223,7 @@ def complete(store: Store, run: "Run", arguments: Arguments, command: str) -> Pa
     return directory / "index.html"
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module."""
     words = sys.argv[1:] if argv is None else list(argv)
     arguments = tyro.cli(Arguments, args=words, prog="k3m complete")
@@ -220,6 +231,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with graphstore.open(arguments.store) as store:
         page = complete(store, run, arguments, shlex.join(["k3m", "complete", *words]))
     print(f"{page.parent}: metrics.json, completions.parquet and {page.name}")
+    return 0
 
 
 if __name__ == "__main__":

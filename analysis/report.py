@@ -1,8 +1,9 @@
 """The completion report: one HTML file that opens without a network and reads on a telephone.
 
 Everything from the catalogue is text to it: Jinja2 escapes titles and values, data for scripts travel as JSON. The
-JavaScript (Vega, DataTables) is read from the installed packages when a report is written. Colours are told apart by the
-colour-blind and never the only sign. A catalogue without photographs, splits or missing cells gives a shorter report.
+JavaScript (Vega, DataTables) is read from the installed packages when a report is written. Colours are told apart by
+the colour-blind and never the only sign. A catalogue without photographs, splits or missing cells gives a shorter
+report.
 """
 
 import base64
@@ -65,7 +66,7 @@ def write(findings: Findings, store: Store, path: Path) -> None:
         num_missing=len(findings.best),
         num_items=store.num_items,
         charts=charts(findings, predictors, store.num_items),
-        vega=vl_convert.javascript_bundle(),
+        vega=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
         datatables=Path(itables.options.dt_bundle).read_text(encoding="utf-8"),
         datatables_css=Path(itables.options.dt_bundle).with_suffix(".css").read_text(encoding="utf-8"),
         versions={name: version(name) for name in ("k3m", "altair", "itables")},
@@ -113,8 +114,15 @@ def proposals(best: pd.DataFrame, store: Store) -> list[dict[str, Any]]:
     title, image = (dict(zip(items, features[field], strict=True)) for field in ("title", "image"))
     pictures = {item: thumbnail(store.images.get(key)) for item, key in image.items() if key is not None}
     return [
-        {**row, "title": title[row["item"]] or "", "picture": pictures.get(row["item"])}
-        for row in shown[["item", "property", "value", "score"]].to_dict("records")
+        {
+            "item": item,
+            "property": property,
+            "value": value,
+            "score": score,
+            "title": title[item] or "",
+            "picture": pictures.get(item),
+        }
+        for item, property, value, score in shown[["item", "property", "value", "score"]].itertuples(index=False)
     ]
 
 
@@ -154,7 +162,11 @@ def charts(findings: Findings, predictors: Sequence[str], num_items: int) -> dic
         found["chart-splits"] = _dots(_figures(findings.metrics["link_completion"], predictors), predictors)
         found["chart-properties"] = _dots(_by_property(findings.ranks, predictors), predictors)
     found["chart-coverage"] = _bars(coverage(findings).head(PROPERTIES_CHARTED), num_items)
-    return {name: chart.to_dict() for name, chart in found.items()}
+    return {name: _readable(chart).to_dict() for name, chart in found.items()}
+
+
+def _readable(chart: alt.Chart) -> alt.Chart:
+    return chart.configure_axis(labelFontSize=12, titleFontSize=12).configure_legend(labelFontSize=12)
 
 
 def _figures(link_completion: Mapping[str, Any], predictors: Sequence[str]) -> pd.DataFrame:
@@ -185,12 +197,12 @@ def _dots(table: pd.DataFrame, predictors: Sequence[str]) -> alt.Chart:
     """MRR on a line for each `what`; predictors differ in shape as well as in colour."""
     names = [NAMES[name] for name in predictors]
     return (
-        alt.Chart(table, width="container", height=alt.Step(24))
-        .mark_point(size=80, filled=True, opacity=0.85)
+        alt.Chart(table, width="container", height=24 * table["what"].nunique())
+        .mark_point(size=90, strokeWidth=2.5)  # outlines, so that equal figures do not hide each other
         .encode(
             x=alt.X("mrr:Q", title="MRR", scale=alt.Scale(zero=False, nice=True)),
             y=alt.Y(
-                "what:N", title=None, sort=table["what"].unique().tolist(), axis=alt.Axis(grid=True, labelLimit=130)
+                "what:N", title=None, sort=table["what"].unique().tolist(), axis=alt.Axis(grid=True, labelLimit=150)
             ),
             color=_scale("predictor", COLOURS, names),
             shape=_scale("predictor", SHAPES, names, alt.Shape),
@@ -206,11 +218,11 @@ def _bars(table: pd.DataFrame, num_items: int) -> alt.Chart:
         share=long["items"] / max(1, num_items), place=long["state"].map({s: i for i, s in enumerate(STATES)})
     )
     return (
-        alt.Chart(long, width="container", height=alt.Step(20))
+        alt.Chart(long, width="container", height=20 * len(table))
         .mark_bar()
         .encode(
             x=alt.X("share:Q", title="share of all items", axis=alt.Axis(format="%")),
-            y=alt.Y("property:N", title=None, sort=table["property"].tolist(), axis=alt.Axis(labelLimit=130)),
+            y=alt.Y("property:N", title=None, sort=table["property"].tolist(), axis=alt.Axis(labelLimit=150)),
             color=_scale("state", STATES, list(STATES)),
             order="place:Q",
             tooltip=["property:N", "state:N", "items:Q", alt.Tooltip("share:Q", format=".1%")],

@@ -1,0 +1,75 @@
+"""A small shop with a hostile title, and a run that stands in for a trained one."""
+
+import io
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+import graphstore
+from graphstore import Store
+from k3m.candidates import Candidates
+from k3m.ranks import Predictor
+
+HOSTILE = "</script><script>window.hacked = true</script><img src=x onerror='window.hacked = true'>"
+COLOURS = {"blue": (20, 40, 200), "green": (20, 160, 40), "red": (200, 30, 30)}
+GROUPS = {"colour": "picture", "shape": "title", "length": "graph"}
+
+
+def picture(rgb: tuple[int, int, int]) -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", (30, 40), rgb).save(data, "PNG")
+    return data.getvalue()
+
+
+def shop(num_items: int = 60, kept_back: bool = True) -> Store:
+    """Vases and lamps: the title tells the shape, the shape the length, only the picture the colour.
+
+    Some facts are missing; some are kept back as split `test`, or left out altogether.
+    """
+    items, triples, images = [], [], {}
+    for number in range(num_items):
+        item, colour, shape = f"i{number:03}", list(COLOURS)[number % 3], ("round", "square")[number // 3 % 2]
+        title = HOSTILE if number == 5 else f"a {shape} thing, number {number}"
+        items.append((item, title if number % 10 != 9 else None, "vase" if number % 2 else "lamp"))
+        if number % 8 != 7:
+            images[item] = picture(COLOURS[colour])
+        length = "long" if shape == "round" else "short"
+        for place, (property, value) in enumerate([("colour", colour), ("shape", shape), ("length", length)]):
+            split = "test" if (number + place) % 5 == 0 else None
+            if (number + place) % 7 != 0 and (kept_back or split is None):
+                triples.append((item, property, value, split))
+    return graphstore.from_tables(
+        pd.DataFrame(items, columns=["id", "title", "category"]),
+        pd.DataFrame(triples, columns=["item", "property", "value", "split"]),
+        pd.DataFrame(GROUPS.items(), columns=["name", "group"]),
+        images,
+    )
+
+
+class FixedPredictor:
+    """The share of a property's training triples that each value has, the same for every item."""
+
+    def __init__(self, candidates: Candidates) -> None:
+        self.candidates = candidates
+
+    def score(self, property: str, items: Sequence[str]) -> np.ndarray:
+        counts = self.candidates.counts(property)
+        return np.tile(counts / max(1, counts.sum()), (len(items), 1))
+
+
+class FixedRun:
+    """Has what the command asks of a `k3m.run.Run`."""
+
+    def __init__(self, directory: Path, predictor: Predictor | None = None) -> None:
+        self.directory, self.info, self.visible = directory, {"data_version": 1}, ("title", "image", "price")
+        self.fixed = predictor
+        self.asked: list[tuple[list[str], tuple[str, ...]]] = []
+
+    def predictor(
+        self, store: Store, items: Sequence[str] | None = None, without: Collection[str] = (), progress: bool = False
+    ) -> Predictor:
+        self.asked.append((list(items or ()), tuple(without)))
+        return self.fixed or FixedPredictor(Candidates.from_store(store))

@@ -1,0 +1,135 @@
+"""The report: its figures by hand; in a browser it opens offline, sorts and filters; hostile titles stay text."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from playwright.sync_api import Browser, Page
+
+import graphstore
+from analysis.complete import Arguments, complete
+from analysis.report import Findings, coverage, headline, quality, thumbnail
+from tests.analysis.shop import HOSTILE, FixedRun, picture, shop
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    arguments = Arguments(run=folder / "run", store="shop")
+    return complete(shop(), FixedRun(folder / "<b>run"), arguments, "k3m complete")
+
+
+def test_the_page_names_no_other_place(page_file: Path) -> None:
+    text = page_file.read_text(encoding="utf-8")
+    markup = re.sub(r"(?s)(<script[^>]*>).*?</script>", r"\1", text)
+    sources = re.findall(r"<(?:script|link|img|iframe)[^>]*\b(?:src|href)=\"([^\"]*)", markup)
+    assert sources
+    assert [source for source in sources if not source.startswith("data:")] == []
+    assert "@import" not in markup
+
+
+def test_hostile_texts_are_escaped(page_file: Path) -> None:
+    text = page_file.read_text(encoding="utf-8")
+    assert HOSTILE not in text
+    assert "&lt;/script&gt;&lt;script&gt;window.hacked = true" in text
+    assert "<h1>Completion report: &lt;b&gt;run</h1>" in text
+
+
+def test_headline_compares_with_the_best_floor() -> None:
+    own = {"mrr": 0.9, "hits_at_1": 0.8, "hits_at_3": 1.0, "hits_at_10": 1.0, "macro_mrr": 0.7, "n": 3}
+    floors = {"majority": own | {"mrr": 0.5}, "tabular": own | {"mrr": 0.95}}
+    rows = headline({"test": own | {"floors": floors, "groups": {"title": own | {"floors": {}}}}}, ["k3m", "majority"])
+    assert [row["name"] for row in rows] == ["test", "test: title"]
+    assert rows[0]["ahead"] == {"floor": "tabular", "by": pytest.approx(-0.05)}
+    assert rows[1]["ahead"] is None
+    assert rows[0]["metrics"]["majority"]["mrr"] == 0.5
+
+
+def test_quality_has_a_row_for_each_split_and_property() -> None:
+    ranks = pd.DataFrame({"property": ["p", "q", "q"], "split": ["test"] * 3, "k3m": [4.0, 1.0, 2.0]})
+    rows = quality(ranks, ["k3m"])
+    assert [(row["property"], row["n"], row["metrics"]["K3M"]["mrr"]) for row in rows] == [
+        ("q", 2, 0.75),
+        ("p", 1, 0.25),
+    ]
+
+
+def test_coverage_counts_cells_once() -> None:
+    triples = pd.DataFrame(
+        [
+            ("a", "p", None),
+            ("a", "p", "test"),
+            ("b", "p", "test"),
+            ("b", "p", "valid"),
+            ("c", "q", None),
+            ("c", "q", None),
+        ],
+        columns=["item", "property", "split"],
+    )
+    best = pd.DataFrame({"item": ["c"], "property": ["p"], "value": ["x"], "score": [1.0]})
+    found = coverage(Findings(metrics={}, ranks=pd.DataFrame(), best=best, triples=triples, facts={}))
+    assert found.to_numpy().tolist() == [["p", 1, 1, 1], ["q", 1, 0, 0]]
+    assert list(found) == ["property", "known", "kept back", "proposed"]
+
+
+def test_thumbnails_are_small_data_uris() -> None:
+    uri = thumbnail(picture((200, 0, 0)))
+    assert uri.startswith("data:image/jpeg;base64,")
+    assert len(uri) < 2000
+
+
+def _open(browser: Browser, path: Path, width: int) -> tuple[Page, list[str]]:
+    """The page once its scripts are done, and what goes wrong: errors, warnings, requests that leave the file."""
+    page, wrong = browser.new_page(viewport={"width": width, "height": 900}), []
+    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda request: wrong.append(request.url) if request.url.startswith("http") else None)
+    page.goto(path.as_uri())
+    page.wait_for_selector("body[data-ready=true]", timeout=30_000)
+    return page, wrong
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1200, 400])
+def test_the_page_opens_without_errors_and_fits_the_screen(browser: Browser, page_file: Path, width: int) -> None:
+    page, wrong = _open(browser, page_file, width)
+    assert wrong == []
+    assert page.locator(".chart svg").count() == 3
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+
+
+@pytest.mark.browser
+def test_the_proposals_filter_and_sort(browser: Browser, page_file: Path) -> None:
+    page, wrong = _open(browser, page_file, 1200)
+    rows = page.locator("#proposals tbody tr")
+    assert rows.count() == 10
+    page.locator("#proposals_wrapper input[type=search]").fill("i028")
+    page.wait_for_function("document.querySelectorAll('#proposals tbody tr').length === 1")
+    assert rows.first.locator("td").last.inner_text() == "i028"
+    page.locator("#proposals_wrapper input[type=search]").fill("")
+    page.locator("#proposals thead th", has_text="Item").click()
+    page.wait_for_function("document.querySelector('#proposals tbody tr td:last-child').textContent === 'i000'")
+    assert wrong == []
+    page.close()
+
+
+@pytest.mark.browser
+def test_a_hostile_title_stays_text(browser: Browser, page_file: Path) -> None:
+    page, wrong = _open(browser, page_file, 1200)
+    page.locator("#proposals_wrapper input[type=search]").fill("hacked")
+    assert page.locator("#proposals tbody tr td.title").first.inner_text() == HOSTILE
+    assert page.evaluate("window.hacked") is None
+    assert wrong == []
+    page.close()
+
+
+def test_a_catalogue_without_photographs_splits_or_gaps_has_a_page(tmp_path: Path) -> None:
+    items = pd.DataFrame([("a", None, "c"), ("b", None, "c")], columns=["id", "title", "category"])
+    triples = pd.DataFrame([("a", "p", "x"), ("b", "p", "y")], columns=["item", "property", "value"])
+    store = graphstore.from_tables(items, triples)
+    path = complete(store, FixedRun(tmp_path / "run"), Arguments(run=tmp_path / "run", store="-"), "")
+    text = path.read_text(encoding="utf-8")
+    assert "The store keeps no facts back" in text
+    assert "No cell is missing" in text
