@@ -1,1 +1,93 @@
-"""A product catalogue as a graph: one schema, several stores."""
+"""Graph stores for product catalogues: one interface over Neo4j, Ladybug, snapshots and memory."""
+
+import os
+from pathlib import Path
+
+from graphstore.arrays import ArrayStore, from_tables
+from graphstore.errors import (
+    ConnectionFailed,
+    QueryError,
+    QueryParameterError,
+    ReadOnlyStore,
+    SchemaError,
+    StaleSnapshot,
+    StoreError,
+    StoreLocked,
+    StoreNotFound,
+    UnknownItems,
+    UnsupportedQuery,
+)
+from graphstore.images import ImagePack, image_key
+from graphstore.snapshot import open_snapshot, write_snapshot
+from graphstore.store import Counts, IngestReport, Mode, Neighbours, Store
+
+__all__ = [
+    "ArrayStore",
+    "ConnectionFailed",
+    "Counts",
+    "ImagePack",
+    "IngestReport",
+    "Neighbours",
+    "QueryError",
+    "QueryParameterError",
+    "ReadOnlyStore",
+    "SchemaError",
+    "StaleSnapshot",
+    "Store",
+    "StoreError",
+    "StoreLocked",
+    "StoreNotFound",
+    "UnknownItems",
+    "UnsupportedQuery",
+    "data_dir",
+    "from_tables",
+    "image_key",
+    "open",
+    "write_snapshot",
+]
+
+
+def open(location: str | Path, mode: Mode = "r", *, beside: Store | None = None) -> Store:
+    """The store at a location: neo4j://user@host:port/database, a snapshot's folder, or a Ladybug file.
+
+    Args:
+        mode: "r" to read; "w" to ingest or write by query, which makes a Ladybug file that is not there.
+        beside: a store that a snapshot must not be older than.
+
+    Raises:
+        StoreNotFound, StoreLocked, ConnectionFailed, StaleSnapshot: as their names say.
+        ReadOnlyStore: a snapshot opened to write.
+    """
+    if is_server(location):
+        from graphstore.neo4j_store import Neo4jStore
+
+        return _with_images(Neo4jStore(str(location), mode))
+    path = Path(location)
+    if path.is_dir():
+        if mode == "w":
+            raise ReadOnlyStore(f"{path} is a snapshot: read-only")
+        return open_snapshot(path, beside)
+    from graphstore.ladybug_store import LadybugStore
+
+    return _with_images(LadybugStore(path, mode))
+
+
+def is_server(location: str | Path) -> bool:
+    """Whether a location is a server's URL."""
+    return "://" in str(location)
+
+
+def data_dir(location: str | Path) -> Path:
+    """Where what belongs to a store but not into it lies: the folder of a file or snapshot; ./k3m-data/HOST-DATABASE of a server."""
+    if is_server(location):
+        from graphstore.neo4j_store import data_folder
+
+        return data_folder(str(location))
+    return Path(location).parent
+
+
+def _with_images(store: Store) -> Store:
+    """K3M_IMAGES names another place for the image pack."""
+    if os.environ.get("K3M_IMAGES"):
+        store.images = ImagePack(Path(os.environ["K3M_IMAGES"]), store.read_only)
+    return store

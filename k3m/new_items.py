@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 import graphstore
-from graphstore import Store
+from graphstore import Store, image_key
 
 FIELDS = ("id", "title", "category", "image")
 
@@ -24,12 +24,12 @@ def store_of(frame: pd.DataFrame, fields: tuple[str, ...] = ()) -> Store:
             f"a table of new items needs a column id without gaps (got columns {', '.join(map(str, frame.columns))})"
         )
     frame = frame.assign(id=frame["id"].astype(str))
-    own = [name for name in (*FIELDS, *fields) if name in frame]
-    items = frame[own].rename(columns={"image": "photograph"})
-    images: dict[str, bytes] = {}
+    own = [name for name in dict.fromkeys((*FIELDS, *fields)) if name in frame]
+    items, images = frame[own], {}
     if "image" in own:
-        images = {item: _bytes(photo) for item, photo in zip(frame["id"], frame["image"], strict=True) if _given(photo)}
-        items = items.drop(columns="photograph")
+        pictures = [_bytes(photo) if _given(photo) else None for photo in frame["image"]]
+        images = {image_key(picture): picture for picture in pictures if picture is not None}
+        items = items.assign(image=[None if picture is None else image_key(picture) for picture in pictures])
     properties = [name for name in frame if name not in own]
     rows = [
         (item, name, str(value))

@@ -122,9 +122,7 @@ def load_run(directory: str | Path) -> Run:
         "weights.safetensors",
     ):
         if not (directory / name).is_file():
-            raise RunNotFound(
-                f"{directory} holds no finished run: {name} is missing (python -m k3m.train makes one)"
-            )
+            raise RunNotFound(f"{directory} holds no finished run: {name} is missing (python -m k3m.train makes one)")
     config, tokenizer = Config.load(directory / "config.toml"), TextTokenizer.load(directory / "tokenizer.json")
     model = K3M(config, tokenizer.size).eval()
     load_weights(model, directory / "weights.safetensors")

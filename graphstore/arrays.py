@@ -1,0 +1,171 @@
+"""A store of arrays: numpy and Arrow in memory, or memory-mapped from a snapshot. Read-only, and without Cypher."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import ArrayLike, NDArray
+
+from graphstore import tables
+from graphstore.errors import ReadOnlyStore, SchemaError, UnsupportedQuery
+from graphstore.images import ImagePack, MemoryImages
+from graphstore.store import Counts, IngestReport, Neighbours, Store
+from graphstore.tables import Ints, Table
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """A whole graph. `triples` are all of them, sorted; the three arrays after it are the training triples, item by item."""
+
+    items: pa.Table
+    triples: pa.Table
+    properties: pa.Table
+    """name and group, by ordinal."""
+    values: pa.Array
+    """Texts, by ordinal."""
+    indptr: Ints
+    property: Ints
+    value: Ints
+    data_version: int
+
+    @classmethod
+    def of(cls, items: pa.Table, triples: pa.Table, properties: pa.Table, data_version: int) -> "Arrays":
+        """From checked tables (`tables.item_table` and its like)."""
+        names = tables.Ordinals.of(triples)
+        training = triples.filter(pc.is_null(triples["split"]))
+        item = tables.positions(training["item"], items["id"].combine_chunks())
+        return cls(
+            items=items,
+            triples=triples,
+            properties=pa.table({"name": names.properties, "group": _groups(names.properties, properties)}),
+            values=names.values,
+            indptr=np.searchsorted(item, np.arange(len(items) + 1)).astype(np.int64),
+            property=tables.positions(training["property"], names.properties),
+            value=tables.positions(training["value"], names.values),
+            data_version=data_version,
+        )
+
+
+def _groups(names: pa.Array, properties: pa.Table) -> pa.Array:
+    place = pc.index_in(names, properties["name"].combine_chunks())
+    return properties["group"].combine_chunks().take(place)
+
+
+class ArrayStore(Store):
+    """A read-only store over `Arrays`."""
+
+    def __init__(self, arrays: Arrays, images: ImagePack, location: str) -> None:
+        super().__init__(location, "r")
+        self.arrays, self.images = arrays, images
+        self._counts: Counts | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # In memory there is nowhere to open it again from: the arrays travel.
+        return (ArrayStore, (self.arrays, self.images, self.location)) if self._in_memory else super().__reduce__()
+
+    @property
+    def _in_memory(self) -> bool:
+        return isinstance(self.images, MemoryImages)
+
+    def close(self) -> None:
+        """There is no handle to give back."""
+
+    @property
+    def data_version(self) -> int:
+        return self.arrays.data_version
+
+    def counts(self) -> Counts:
+        if self._counts is None:
+            self._counts = self._count()
+        return self._counts
+
+    def _count(self) -> Counts:
+        items, triples = self.arrays.items, self.arrays.triples
+        splits = pc.value_counts(triples["split"].drop_null()).to_pylist()
+        return Counts(
+            items=len(items),
+            titles=len(items) - items["title"].null_count,
+            images=len(items) - items["image"].null_count,
+            values=len(self.arrays.values),
+            properties=len(self.arrays.properties),
+            triples=len(triples),
+            training_triples=len(self.arrays.value),
+            splits={entry["values"]: entry["counts"] for entry in sorted(splits, key=lambda entry: entry["values"])},
+        )
+
+    def value_texts(self, ords: ArrayLike) -> NDArray[np.object_]:
+        return tables.objects(self.arrays.values.take(pa.array(np.asarray(ords, dtype=np.int64))))
+
+    def property_names(self) -> list[str]:
+        return self.arrays.properties["name"].to_pylist()
+
+    def property_groups(self) -> dict[str, str]:
+        return {row["name"]: row["group"] for row in self.arrays.properties.to_pylist() if row["group"] is not None}
+
+    def item_fields(self) -> tuple[str, ...]:
+        return tuple(name for name in self.arrays.items.column_names if name != "id")
+
+    def items(self, fields: Sequence[str] = ()) -> pa.Table:
+        self._require_fields(fields)
+        return self.arrays.items.select(["id", *fields])
+
+    def _triples(self, splits: Collection[str | None]) -> pa.Table:
+        split = self.arrays.triples["split"]
+        chosen = pc.is_in(split, pa.array([name for name in splits if name is not None], pa.string()))
+        return self.arrays.triples.filter(pc.or_(chosen, pc.is_null(split)) if None in splits else chosen)
+
+    def _item_ords(self, ids: Sequence[str]) -> dict[str, int]:
+        place = pc.index_in(pa.array(ids, pa.string()), self.arrays.items["id"].combine_chunks()).to_pylist()
+        return {item: ord for item, ord in zip(ids, place, strict=True) if ord is not None}
+
+    def _neighbours(self, ords: Ints) -> Neighbours:
+        first = self.arrays.indptr[ords]
+        degree = self.arrays.indptr[ords + 1] - first
+        indptr = np.concatenate([[0], np.cumsum(degree)])
+        edges = np.repeat(first - indptr[:-1], degree) + np.arange(indptr[-1])
+        return Neighbours(
+            indptr, self.arrays.property[edges].astype(np.int64), self.arrays.value[edges].astype(np.int64), edges
+        )
+
+    def _item_features(self, ords: Ints, fields: Sequence[str]) -> dict[str, NDArray[np.object_]]:
+        self._require_fields(fields)
+        rows = self.arrays.items.select(list(fields)).take(pa.array(ords))
+        return {name: tables.objects(rows[name]) for name in fields}
+
+    def _require_fields(self, fields: Sequence[str]) -> None:
+        unknown = [name for name in fields if name not in self.arrays.items.column_names]
+        if unknown:
+            there = ", ".join(self.arrays.items.column_names)
+            raise SchemaError(f"{self.location}: no item has the field {', '.join(unknown)} (fields: {there})")
+
+    def _ingest(self, items: pa.Table, triples: pa.Table, properties: pa.Table) -> IngestReport:
+        self._refuse_write()
+
+    def _query(self, cypher: str, parameters: Mapping[str, Any]) -> pd.DataFrame:
+        raise UnsupportedQuery(
+            f"{self.location} answers no Cypher: open the Ladybug file or the Neo4j URL that it was made from"
+        )
+
+    def _refuse_write(self) -> NoReturn:
+        raise ReadOnlyStore(f"{self.location} is read-only")
+
+
+def from_tables(
+    items: Table, triples: Table, properties: Table | None = None, images: Mapping[str, bytes] | None = None
+) -> ArrayStore:
+    """A store in memory.
+
+    Args:
+        images: bytes by key (`image_key(bytes)`), as the items' column image names them.
+
+    Raises:
+        SchemaError: as `Store.ingest`.
+    """
+    item_rows, triple_rows = tables.item_table(items), tables.triple_table(triples)
+    tables.require_known_items(triple_rows, item_rows["id"])
+    arrays = Arrays.of(item_rows, triple_rows, tables.property_table(properties), data_version=1)
+    return ArrayStore(arrays, MemoryImages(images), "memory")

@@ -1,0 +1,137 @@
+"""What an ingest has to write: the difference between the rows given and the rows there, and the ordinals of the graph that results."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from graphstore import tables
+from graphstore.errors import SchemaError
+
+_OLD = "__old"
+_THERE = "__there"
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Rows to add and rows to update, by key; and how many stay as they are."""
+
+    new: pa.Table
+    changed: pa.Table
+    unchanged: int
+
+    def __bool__(self) -> bool:
+        return len(self.new) + len(self.changed) > 0
+
+
+def difference(given: pa.Table, there: pa.Table, keys: Sequence[str]) -> Changes:
+    """Rows of `given` that `there` lacks, and those whose other columns differ; null equals null."""
+    columns = [name for name in given.column_names if name not in keys]
+    there = there.select([*keys, *columns])
+    renamed = there.rename_columns([*keys, *(name + _OLD for name in columns)])
+    marked = renamed.append_column(_THERE, pa.array(np.ones(len(there), dtype=bool)))
+    joined = given.join(marked, list(keys), join_type="left outer")
+    fresh = pc.is_null(joined[_THERE])
+    differs = pa.chunked_array([pa.array(np.zeros(len(joined), dtype=bool))])
+    for name in columns:
+        differs = pc.or_(differs, _differs(joined[name], joined[name + _OLD]))
+    differs = pc.and_(differs, pc.invert(fresh))
+    rows = joined.select(given.column_names)
+    new, changed = rows.filter(fresh), rows.filter(differs)
+    return Changes(new, changed, len(given) - len(new) - len(changed))
+
+
+def _differs(one: pa.ChunkedArray, other: pa.ChunkedArray) -> pa.ChunkedArray:
+    unequal = pc.fill_null(pc.not_equal(one, other), False)
+    return pc.or_(unequal, pc.xor(pc.is_null(one), pc.is_null(other)))
+
+
+def merged(there: pa.Table, changes: Changes, keys: Sequence[str]) -> pa.Table:
+    """The rows after the changes."""
+    kept = (
+        there.join(changes.changed.select(list(keys)), list(keys), join_type="left anti")
+        if len(changes.changed)
+        else there
+    )
+    return pa.concat_tables([kept, changes.changed.select(there.column_names), changes.new.select(there.column_names)])
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """Every node of a graph with its ordinal and counts: items (id, ord, first), values (text, ord), properties."""
+
+    items: pa.Table
+    values: pa.Table
+    properties: pa.Table
+    """name, ord, items, values (of training triples) and group."""
+
+    @classmethod
+    def of(cls, ids: pa.Array, triples: pa.Table, groups: dict[str, str]) -> "Numbered":
+        """`ids` are all items'; `triples` are all of them, with splits."""
+        ids = ids.take(pc.sort_indices(ids))
+        training = triples.filter(pc.is_null(triples["split"]))
+        item = np.sort(tables.positions(training["item"], ids))
+        names = tables.Ordinals.of(triples)
+        return cls(
+            items=pa.table(
+                {"id": ids, "ord": np.arange(len(ids)), "first": np.searchsorted(item, np.arange(len(ids)))}
+            ),
+            values=pa.table({"text": names.values, "ord": np.arange(len(names.values))}),
+            properties=_counted(names.properties, training, groups),
+        )
+
+
+def _counted(names: pa.Array, training: pa.Table, groups: dict[str, str]) -> pa.Table:
+    counts = training.group_by("property").aggregate([("item", "count_distinct"), ("value", "count_distinct")])
+    place = pc.index_in(names, counts["property"].combine_chunks())
+    return pa.table(
+        {
+            "name": names,
+            "ord": np.arange(len(names)),
+            "items": pc.fill_null(counts["item_count_distinct"].combine_chunks().take(place), 0),
+            "values": pc.fill_null(counts["value_count_distinct"].combine_chunks().take(place), 0),
+            "group": pa.array([groups.get(name) for name in names.to_pylist()], pa.string()),
+        }
+    )
+
+
+def checked_types(items: pa.Table, known: dict[str, str]) -> pa.Table:
+    """Items with each column as string, int64, double or bool, and as the store has it already.
+
+    Raises:
+        SchemaError: a field name that is no identifier, a type that is none of these, or another one than the store's.
+    """
+    for place, field in enumerate(items.schema):
+        if not _IDENTIFIER.fullmatch(field.name):
+            raise SchemaError(f"items: a field name is letters, digits and underscores (got {field.name!r})")
+        kind = known.get(field.name) or _kind(field)
+        try:
+            column = items[field.name].cast(_TYPES[kind])
+        except pa.ArrowInvalid as error:
+            raise SchemaError(f"items: field {field.name} holds {kind} in the store: {error}") from error
+        items = items.set_column(place, field.name, column)
+    return items
+
+
+_TYPES = {"STRING": pa.string(), "INT64": pa.int64(), "DOUBLE": pa.float64(), "BOOL": pa.bool_()}
+
+
+def _kind(field: pa.Field) -> str:
+    is_a = {
+        "STRING": pa.types.is_string,
+        "INT64": pa.types.is_integer,
+        "DOUBLE": pa.types.is_floating,
+        "BOOL": pa.types.is_boolean,
+    }
+    for kind, test in is_a.items():
+        if test(field.type):
+            return kind
+    raise SchemaError(f"items: field {field.name} must hold strings, numbers or booleans (got {field.type})")
+
+
+def kinds(items: pa.Table) -> dict[str, str]:
+    return {field.name: _kind(field) for field in items.schema}

@@ -1,0 +1,255 @@
+"""What the two Cypher databases share: one schema, one ingest, and the queries that both understand.
+
+A subclass gives `_rows` (a Cypher template and parameters to an Arrow table) and the bulk writes. Field names of items cannot be
+parameters in Cypher; ingest lets identifiers through only, and they are quoted.
+"""
+
+import json
+from abc import abstractmethod
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import ArrayLike, NDArray
+
+from graphstore import changes, tables
+from graphstore.changes import Changes, Numbered
+from graphstore.errors import SchemaError
+from graphstore.store import Counts, IngestReport, Neighbours, Store
+from graphstore.tables import KEY, Ints
+
+NEIGHBOURS = (
+    "MATCH (i:Item)-[h:HAS]->(v:Value) WHERE i.ord IN $ords AND h.split IS NULL "
+    "RETURN i.ord AS item, i.first AS first, h.property AS property, v.ord AS value"
+)
+TRIPLES = (
+    "MATCH (i:Item)-[h:HAS]->(v:Value) WHERE h.split IN $splits OR ($training AND h.split IS NULL) "
+    "RETURN i.id AS item, h.property AS property, v.text AS value, h.source AS source, h.split AS split"
+)
+COUNTS = "MATCH (i:Item) RETURN count(*) AS items, count(i.title) AS titles, count(i.image) AS images"
+SPLITS = "MATCH ()-[h:HAS]->() RETURN h.split AS split, count(*) AS triples"
+
+
+class DatabaseStore(Store):
+    """A store in a database with Cypher."""
+
+    _cached_names: list[str] | None = None
+    _cached_items: int | None = None
+
+    # What is read
+
+    @property
+    def data_version(self) -> int:
+        return int(self._metadata().get("data_version", 0))
+
+    @property
+    def num_items(self) -> int:
+        # Asked for with every batch; this handle's own ingests forget it.
+        if self._cached_items is None:
+            self._cached_items = self.counts().items
+        return self._cached_items
+
+    def counts(self) -> Counts:
+        items = self._rows(COUNTS).to_pylist()[0]
+        by_split = {row["split"]: row["triples"] for row in self._rows(SPLITS).to_pylist()}
+        return Counts(
+            **items,
+            values=self._rows("MATCH (v:Value) RETURN count(*) AS n")["n"][0].as_py(),
+            properties=self._rows("MATCH (p:Property) RETURN count(*) AS n")["n"][0].as_py(),
+            triples=sum(by_split.values()),
+            training_triples=by_split.pop(None, 0),
+            splits=dict(sorted(by_split.items())),
+        )
+
+    def value_texts(self, ords: ArrayLike) -> NDArray[np.object_]:
+        distinct, place = np.unique(np.asarray(ords, dtype=np.int64), return_inverse=True)
+        rows = self._rows(
+            "MATCH (v:Value) WHERE v.ord IN $ords RETURN v.ord AS ord, v.text AS text", ords=distinct.tolist()
+        )
+        if len(rows) != len(distinct):
+            raise SchemaError(f"{self.location} has {len(rows)} of the {len(distinct)} values asked for")
+        return tables.objects(rows.sort_by("ord")["text"])[place]
+
+    def property_names(self) -> list[str]:
+        if self._cached_names is None:
+            rows = self._rows("MATCH (p:Property) RETURN p.name AS name ORDER BY p.ord")
+            self._cached_names = rows["name"].to_pylist()
+        return self._cached_names
+
+    def property_groups(self) -> dict[str, str]:
+        rows = self._rows("MATCH (p:Property) WHERE p.`group` IS NOT NULL RETURN p.name AS name, p.`group` AS grp")
+        return dict(zip(rows["name"].to_pylist(), rows["grp"].to_pylist(), strict=True))
+
+    def item_fields(self) -> tuple[str, ...]:
+        return tuple(name for name in self._fields() if name != "id")
+
+    def items(self, fields: Sequence[str] = ()) -> pa.Table:
+        rows = self._rows(f"MATCH (i:Item) RETURN i.id AS id, i.ord AS ord{self._returned(fields)}")
+        return self._typed(rows.sort_by("ord").drop_columns(["ord"]), fields)
+
+    def _triples(self, splits: Collection[str | None]) -> pa.Table:
+        named = [name for name in splits if name is not None]
+        return self._rows(TRIPLES, splits=named or [""], training=None in splits)
+
+    def _item_ords(self, ids: Sequence[str]) -> dict[str, int]:
+        rows = self._rows("MATCH (i:Item) WHERE i.id IN $ids RETURN i.id AS id, i.ord AS ord", ids=list(ids))
+        return dict(zip(rows["id"].to_pylist(), rows["ord"].to_pylist(), strict=True))
+
+    def _neighbours(self, ords: Ints) -> Neighbours:
+        edges = self._edges(ords)
+        item, first, value = (np.asarray(edges[name], dtype=np.int64) for name in ("item", "first", "value"))
+        prop = tables.positions(
+            pa.chunked_array([edges["property"]], pa.string()), pa.array(self.property_names(), pa.string())
+        )
+        order = np.lexsort((value, prop, item))
+        item, first, prop, value = item[order], first[order], prop[order], value[order]
+        indptr = np.searchsorted(item, np.append(ords, ords[-1] + 1 if len(ords) else 0))
+        position = np.arange(len(item)) - np.searchsorted(item, item)
+        return Neighbours(indptr, prop, value, first + position)
+
+    def _edges(self, ords: Ints) -> dict[str, Any]:
+        """Columns item, first, property (names) and value of the training triples of these items, in any order."""
+        return self._rows(NEIGHBOURS, ords=ords.tolist()).to_pydict()
+
+    def _item_features(self, ords: Ints, fields: Sequence[str]) -> dict[str, NDArray[np.object_]]:
+        query = f"MATCH (i:Item) WHERE i.ord IN $ords RETURN i.ord AS ord{self._returned(fields)}"
+        rows = self._rows(query, ords=ords.tolist()).sort_by("ord")
+        return {name: tables.objects(rows[f"field_{name}"]) for name in fields}
+
+    def _returned(self, fields: Sequence[str]) -> str:
+        unknown = [name for name in fields if name not in self._fields()]
+        if unknown:
+            raise SchemaError(
+                f"{self.location}: no item has the field {', '.join(unknown)} (fields: {', '.join(self._fields())})"
+            )
+        return "".join(f", i.`{name}` AS `field_{name}`" for name in fields)
+
+    def _typed(self, rows: pa.Table, fields: Sequence[str]) -> pa.Table:
+        """Columns `field_x` as x, of the field's own type whatever the rows held."""
+        kinds = self._fields()
+        columns = {name: rows[f"field_{name}"].cast(changes._TYPES[kinds[name]]) for name in fields}
+        return pa.table({"id": rows["id"].cast(pa.string())} | columns)
+
+    def _fields(self) -> dict[str, str]:
+        """Names and types of the items' columns, id first."""
+        fields: dict[str, str] = json.loads(self._metadata().get("item_fields", '{"id": "STRING"}'))
+        return fields
+
+    def _metadata(self) -> dict[str, str]:
+        rows = self._rows("MATCH (m:Metadata) RETURN m.key AS key, m.value AS value")
+        return dict(zip(rows["key"].to_pylist(), rows["value"].to_pylist(), strict=True))
+
+    # What is written
+
+    def _ingest(self, items: pa.Table, triples: pa.Table, properties: pa.Table) -> IngestReport:
+        known = self._fields()
+        items = changes.checked_types(items, known)
+        fields = known | changes.kinds(items)
+        self._declare(fields, known)
+        old_items = self.items([name for name in items.column_names if name != "id" and name in known])
+        for name in items.column_names:
+            if name not in old_items.column_names:
+                old_items = old_items.append_column(name, pa.nulls(len(old_items), items.schema.field(name).type))
+        old_triples = self._triples((None, *self.counts().splits))
+        item_changes = changes.difference(items, old_items, ("id",))
+        triple_changes = changes.difference(triples, old_triples, KEY)
+        graph = self._numbered(old_items, old_triples, item_changes, triple_changes, properties)
+        version = self._write(item_changes, triple_changes, graph, fields)
+        return IngestReport(
+            len(item_changes.new),
+            len(item_changes.changed),
+            item_changes.unchanged,
+            len(triple_changes.new),
+            len(triple_changes.changed),
+            triple_changes.unchanged,
+            version,
+        )
+
+    def _numbered(
+        self, old_items: pa.Table, old_triples: pa.Table, items: Changes, triples: Changes, properties: pa.Table
+    ) -> Numbered:
+        ids = pa.concat_arrays([old_items["id"].combine_chunks(), items.new["id"].combine_chunks()])
+        groups = self.property_groups() | dict(
+            zip(properties["name"].to_pylist(), properties["group"].to_pylist(), strict=True)
+        )
+        return Numbered.of(ids, changes.merged(old_triples, triples, KEY), groups)
+
+    def _write(self, items: Changes, triples: Changes, graph: Numbered, fields: dict[str, str]) -> int:
+        """Nodes, then relationships, then the version, so that an ingest that was cut off is completed by the next."""
+        nodes = {
+            "Item": changes.difference(graph.items, self._numbers("Item", "id", ("ord", "first")), ("id",)),
+            "Value": changes.difference(graph.values, self._numbers("Value", "text", ("ord",)), ("text",)),
+            "Property": changes.difference(graph.properties, self._properties(), ("name",)),
+        }
+        version = self.data_version
+        if not (items or triples or any(nodes.values())):
+            return version
+        new_items = items.new.join(nodes["Item"].new, ["id"], join_type="inner")
+        self._add_nodes("Item", "id", new_items)
+        self._update_nodes("Item", "id", items.changed)
+        self._update_nodes("Item", "id", nodes["Item"].changed)
+        for label, key in (("Value", "text"), ("Property", "name")):
+            self._add_nodes(label, key, nodes[label].new)
+            self._update_nodes(label, key, nodes[label].changed)
+        self._add_triples(tables.sorted_triples(triples.new))
+        self._update_triples(triples.changed)
+        metadata = {"item_fields": json.dumps(fields), "data_version": str(version + 1)}
+        self._set_metadata(pa.table({"key": list(metadata), "value": list(metadata.values())}))
+        self._cached_names = self._cached_items = None
+        return version + 1
+
+    def _set_metadata(self, given: pa.Table) -> None:
+        there = self._rows("MATCH (m:Metadata) RETURN m.key AS key, m.value AS value")
+        found = changes.difference(given, _strings(there), ("key",))
+        self._add_nodes("Metadata", "key", found.new)
+        self._update_nodes("Metadata", "key", found.changed)
+
+    def _numbers(self, label: str, key: str, columns: Sequence[str]) -> pa.Table:
+        returned = ", ".join(f"n.{column} AS {column}" for column in columns)
+        rows = self._rows(f"MATCH (n:{label}) RETURN n.{key} AS {key}, {returned}")
+        return pa.table(
+            {key: rows[key].cast(pa.string())} | {column: rows[column].cast(pa.int64()) for column in columns}
+        )
+
+    def _properties(self) -> pa.Table:
+        rows = self._rows(
+            "MATCH (p:Property) RETURN p.name AS name, p.ord AS ord, p.items AS items, p.values AS values, p.`group` AS grp"
+        ).rename_columns(["name", "ord", "items", "values", "group"])
+        schema = [
+            ("name", pa.string()),
+            ("ord", pa.int64()),
+            ("items", pa.int64()),
+            ("values", pa.int64()),
+            ("group", pa.string()),
+        ]
+        return rows.cast(pa.schema(schema))
+
+    # Hooks
+
+    @abstractmethod
+    def _rows(self, cypher: str, **parameters: Any) -> pa.Table:
+        """Rows of one of our own queries."""
+
+    @abstractmethod
+    def _declare(self, fields: dict[str, str], known: dict[str, str]) -> None:
+        """Make the schema, and room for the item fields that are not `known` yet."""
+
+    @abstractmethod
+    def _add_nodes(self, label: str, key: str, rows: pa.Table) -> None: ...
+
+    @abstractmethod
+    def _update_nodes(self, label: str, key: str, rows: pa.Table) -> None:
+        """Set the columns of `rows` on the nodes with these keys."""
+
+    @abstractmethod
+    def _add_triples(self, rows: pa.Table) -> None: ...
+
+    @abstractmethod
+    def _update_triples(self, rows: pa.Table) -> None:
+        """Set source and split."""
+
+
+def _strings(rows: pa.Table) -> pa.Table:
+    return rows.cast(pa.schema([(name, pa.string()) for name in rows.column_names]))

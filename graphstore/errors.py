@@ -1,0 +1,48 @@
+"""What a store refuses, by name, the same on every store.
+
+StoreError
+├── StoreNotFound         nothing at the location
+├── StoreLocked           another handle holds the Ladybug file; names its process
+├── ReadOnlyStore         a write through a handle that was opened to read
+├── SchemaError           tables that are no catalogue: missing columns, empty ids, duplicates, unknown items
+├── UnknownItems          ids or ordinals that the store has not
+├── QueryError            the database refused the query
+│   └── QueryParameterError   a $parameter without a value, or a value without a $parameter
+├── UnsupportedQuery      a store without Cypher (snapshot, in memory)
+├── ConnectionFailed      no server there, or it refused the user
+└── StaleSnapshot         a snapshot older than the store beside it
+"""
+
+
+class StoreError(Exception):
+    """Anything that a store refuses."""
+
+
+class StoreNotFound(StoreError): ...
+
+
+class StoreLocked(StoreError): ...
+
+
+class ReadOnlyStore(StoreError): ...
+
+
+class SchemaError(StoreError): ...
+
+
+class UnknownItems(StoreError): ...
+
+
+class QueryError(StoreError): ...
+
+
+class QueryParameterError(QueryError): ...
+
+
+class UnsupportedQuery(StoreError): ...
+
+
+class ConnectionFailed(StoreError): ...
+
+
+class StaleSnapshot(StoreError): ...

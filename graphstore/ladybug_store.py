@@ -1,0 +1,169 @@
+"""The embedded store: a Ladybug file, and what runs when no server is named.
+
+One process writes at a time and nobody reads meanwhile: a lock file of ours (`STORE.lock`) is held for the handle's life, because a
+reader beside a writer silently returns rows of no version. Handles that read one file in one process share one database object. Rows
+come by COPY from Arrow, after their difference to what is there was taken: COPY would double relationships.
+"""
+
+import fcntl
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import ladybug
+import pandas as pd
+import pyarrow as pa
+
+from graphstore.database import DatabaseStore
+from graphstore.errors import QueryError, ReadOnlyStore, StoreLocked, StoreNotFound
+from graphstore.images import ImagePack
+from graphstore.store import Mode
+
+SCHEMA = (
+    "CREATE NODE TABLE IF NOT EXISTS Item(id STRING PRIMARY KEY, ord INT64, first INT64)",
+    "CREATE NODE TABLE IF NOT EXISTS Value(text STRING PRIMARY KEY, ord INT64)",
+    "CREATE NODE TABLE IF NOT EXISTS Property(name STRING PRIMARY KEY, ord INT64, items INT64, `values` INT64, `group` STRING)",
+    "CREATE NODE TABLE IF NOT EXISTS Metadata(key STRING PRIMARY KEY, value STRING)",
+    "CREATE REL TABLE IF NOT EXISTS HAS(FROM Item TO Value, property STRING, source STRING, split STRING)",
+)
+UPDATE_TRIPLES = (
+    "UNWIND $rows AS row MATCH (i:Item {id: row.item}) MATCH (i)-[h:HAS]->(v:Value) "
+    "WHERE v.text = row.value AND h.property = row.property SET h.source = row.source, h.split = row.split"
+)
+_UPDATE_BATCH = 10_000
+
+
+class FileLock:
+    """Shared or exclusive, for as long as it is open; the file names the processes that took it."""
+
+    def __init__(self, path: Path, exclusive: bool) -> None:
+        self.file: TextIO = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(self.file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.file.seek(0)
+            holders = self.file.read().split()
+            self.file.close()
+            raise StoreLocked(
+                f"{path.with_suffix('')} is in use by process {', '.join(dict.fromkeys(holders)) or 'unknown'}: "
+                + ("writing needs it alone" if exclusive else "it is being written to")
+            ) from None
+        if exclusive:
+            self.file.truncate(0)
+        self.file.write(f"{os.getpid()}\n")
+        self.file.flush()
+
+    def release(self) -> None:
+        self.file.close()
+
+
+class SharedDatabase:
+    """One database object a file and process, with its lock, counted by the handles that use it."""
+
+    _open: dict[tuple[int, Path], "SharedDatabase"] = {}
+
+    def __init__(self, path: Path, read_only: bool) -> None:
+        self.key = (os.getpid(), path)
+        self.lock = FileLock(path.with_name(path.name + ".lock"), exclusive=not read_only)
+        try:
+            self.database = ladybug.Database(str(path), read_only=read_only)
+        except BaseException:
+            self.lock.release()
+            raise
+        self.handles = 0
+
+    @classmethod
+    def acquire(cls, path: Path, read_only: bool) -> "SharedDatabase":
+        path = path.resolve()
+        shared = cls._open.get((os.getpid(), path)) if read_only else None
+        if shared is None:
+            shared = cls(path, read_only)
+            if read_only:
+                cls._open[shared.key] = shared
+        shared.handles += 1
+        return shared
+
+    def release(self) -> None:
+        self.handles -= 1
+        if self.handles == 0:
+            self._open.pop(self.key, None)
+            self.database.close()
+            self.lock.release()
+
+
+class LadybugStore(DatabaseStore):
+    """A store in one file.
+
+    Raises:
+        StoreNotFound: no file there, and the mode is to read.
+        StoreLocked: naming the process that has it.
+    """
+
+    def __init__(self, path: Path, mode: Mode) -> None:
+        super().__init__(str(path), mode)
+        if self.read_only and not path.exists():
+            raise StoreNotFound(
+                f"{path}: no store there (python -m loaders.ingest SOURCE PATH --store {path} makes one)"
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.images = ImagePack(image_folder(path), self.read_only)
+        self._shared: SharedDatabase | None = SharedDatabase.acquire(path, self.read_only)
+        self._connection = ladybug.Connection(self._shared.database)
+        if not self.read_only:
+            for statement in SCHEMA:
+                self._connection.execute(statement)
+
+    def close(self) -> None:
+        if self._shared is not None:
+            self._connection.close()
+            self._shared.release()
+            self._shared = None
+
+    def _query(self, cypher: str, parameters: Mapping[str, Any]) -> pd.DataFrame:
+        self._cached_names = self._cached_items = None  # the query may write
+        return self._execute(cypher, parameters).get_as_df()
+
+    def _rows(self, cypher: str, **parameters: Any) -> pa.Table:
+        return self._execute(cypher, parameters).get_as_arrow()
+
+    def _execute(self, cypher: str, parameters: Mapping[str, Any]) -> ladybug.QueryResult:
+        if self._shared is None:
+            raise QueryError(f"{self.location}: the store was closed")
+        try:
+            return self._connection.execute(cypher, dict(parameters))
+        except RuntimeError as error:
+            if "read-only" in str(error):
+                raise ReadOnlyStore(
+                    f"{self.location} was opened to read: writing needs graphstore.open(location, 'w')"
+                ) from error
+            raise QueryError(f"{self.location}: {error}") from error
+
+    def _declare(self, fields: dict[str, str], known: dict[str, str]) -> None:
+        for name in fields.keys() - known.keys():
+            self._execute(f"ALTER TABLE Item ADD IF NOT EXISTS `{name}` {fields[name]}", {})
+
+    def _add_nodes(self, label: str, key: str, rows: pa.Table) -> None:
+        if len(rows):
+            quoted = ", ".join(f"`{name}`" for name in rows.column_names)
+            self._execute(f"COPY {label}({quoted}) FROM $rows", {"rows": rows.combine_chunks()})
+
+    def _update_nodes(self, label: str, key: str, rows: pa.Table) -> None:
+        assignments = ", ".join(f"n.`{name}` = row.`{name}`" for name in rows.column_names if name != key)
+        self._unwind(f"UNWIND $rows AS row MATCH (n:{label} {{{key}: row.`{key}`}}) SET {assignments}", rows)
+
+    def _add_triples(self, rows: pa.Table) -> None:
+        if len(rows):
+            ordered = rows.select(["item", "value", "property", "source", "split"]).combine_chunks()
+            self._execute("COPY HAS FROM $rows", {"rows": ordered})
+
+    def _update_triples(self, rows: pa.Table) -> None:
+        self._unwind(UPDATE_TRIPLES, rows)
+
+    def _unwind(self, cypher: str, rows: pa.Table) -> None:
+        for start in range(0, len(rows), _UPDATE_BATCH):
+            self._execute(cypher, {"rows": rows.slice(start, _UPDATE_BATCH).to_pylist()})
+
+
+def image_folder(path: Path) -> Path:
+    return path.with_name(path.name + ".images")

@@ -1,0 +1,80 @@
+"""Snapshots: a store's graph, texts and images as memory-mapped files, for machines without a database.
+
+Reading one needs numpy and pyarrow only. A snapshot knows its data version and the store it was made from.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from graphstore import tables
+from graphstore.arrays import Arrays, ArrayStore
+from graphstore.errors import StaleSnapshot, StoreError, StoreNotFound
+from graphstore.images import ImagePack
+from graphstore.store import Store
+
+META = "snapshot.json"
+_TABLES = ("items", "triples", "properties", "values")
+_ARRAYS = ("indptr", "property", "value")
+
+
+def write_snapshot(store: Store, directory: str | Path) -> None:
+    """Write a snapshot of `store`; one that was there is replaced once the new one is whole.
+
+    Raises:
+        StoreError: where the directory holds something else.
+    """
+    directory = Path(directory)
+    if directory.exists() and not (directory / META).exists() and any(directory.iterdir()):
+        raise StoreError(f"{directory} is not empty and no snapshot: name another directory")
+    partial = directory.with_name(directory.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    _write(store, partial)
+    shutil.rmtree(directory, ignore_errors=True)
+    os.replace(partial, directory)
+
+
+def _write(store: Store, directory: Path) -> None:
+    every = (None, *store.counts().splits)
+    items = store.items(store.item_fields())
+    groups = store.property_groups()
+    properties = pa.table({"name": pa.array(groups, pa.string()), "group": pa.array(groups.values(), pa.string())})
+    arrays = Arrays.of(items, store.triples(every), properties, store.data_version)
+    for name in _TABLES:
+        table = pa.table({"text": arrays.values}) if name == "values" else getattr(arrays, name)
+        with pa.OSFile(str(directory / f"{name}.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table.combine_chunks())
+    for name in _ARRAYS:
+        array = getattr(arrays, name)
+        np.save(directory / f"{name}.npy", array if name == "indptr" else array.astype(np.int32))
+    pack = ImagePack(directory, read_only=False)
+    for key in dict.fromkeys(items["image"].drop_null().to_pylist()):
+        pack.add(store.images.get(key))
+    meta = {"store": store.location, "data_version": store.data_version}
+    (directory / META).write_text(json.dumps(meta, indent=2), encoding="utf-8")
+
+
+def open_snapshot(directory: Path, beside: Store | None = None) -> ArrayStore:
+    """The snapshot in `directory`.
+
+    Raises:
+        StaleSnapshot: where the store `beside` it has another data version.
+    """
+    if not (directory / META).exists():
+        raise StoreNotFound(f"{directory} is a folder, but holds no snapshot ({META} is missing)")
+    meta = json.loads((directory / META).read_text(encoding="utf-8"))
+    if beside is not None and beside.data_version != meta["data_version"]:
+        raise StaleSnapshot(
+            f"{directory} is a snapshot of data version {meta['data_version']}, {beside.location} is at {beside.data_version}: "
+            f"renew it with k3m snapshot {beside.location} {directory}"
+        )
+    read = {name: pa.ipc.open_file(pa.memory_map(str(directory / f"{name}.arrow"))).read_all() for name in _TABLES}
+    arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+    values = read.pop("values")["text"].combine_chunks()
+    whole = Arrays(**read, values=values, **arrays, data_version=meta["data_version"])
+    return ArrayStore(whole, ImagePack(directory), str(directory))

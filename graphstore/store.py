@@ -1,0 +1,270 @@
+"""The interface that every store keeps: public methods check what they are given, `_hooks` do the work.
+
+Assumes what `tables` says of ordinals. Training reads `neighbours`, `items`, `item_features` and `triples()`, which know training
+triples only; `query`, and `triples` where a split is named, see every fact.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
+
+from graphstore import tables
+from graphstore.errors import QueryParameterError, ReadOnlyStore, UnknownItems
+from graphstore.images import ImagePack
+from graphstore.tables import Ints, Table
+
+Mode = Literal["r", "w"]
+TRAINING: tuple[None] = (None,)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Training triples of n items: those of item k are places `indptr[k]:indptr[k + 1]`, by edge id; ordinals, all int64."""
+
+    indptr: Ints
+    property: Ints
+    value: Ints
+    edge_id: Ints
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a store holds. `titles` and `images` count the items that have one; `splits` the kept-back triples of each split."""
+
+    items: int
+    titles: int
+    images: int
+    values: int
+    properties: int
+    triples: int
+    training_triples: int
+    splits: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """Rows of one ingest, by what became of them, and the data version after it."""
+
+    items_new: int
+    items_changed: int
+    items_unchanged: int
+    triples_new: int
+    triples_changed: int
+    triples_unchanged: int
+    data_version: int
+
+
+class Store(ABC):
+    """A product knowledge graph: items with fields, triples with splits, images. A context manager; pickles as its location."""
+
+    location: str
+    read_only: bool
+    images: ImagePack
+
+    def __init__(self, location: str, mode: Mode) -> None:
+        self.location, self.mode, self.read_only = location, mode, mode == "r"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A database handle survives neither a fork nor a pickle: who unpickles this opens its own.
+        from graphstore import open as open_store
+
+        return open_store, (self.location, self.mode)
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the handle and its lock back; closing twice does nothing."""
+
+    # What is written
+
+    def ingest(self, items: Table, triples: Table, properties: Table | None = None) -> IngestReport:
+        """Add what is new, update what changed (an item's fields; a triple's source and split), remove nothing.
+
+        Args:
+            items: id and any of title, category, image (a key of `images`) and further scalar columns.
+            triples: item, property, value, and where there are such source and split; split null is for training.
+            properties: name and group.
+
+        Raises:
+            SchemaError: naming the first row that is wrong; nothing is written then.
+            ReadOnlyStore: on a handle opened to read.
+        """
+        self._require_writable("ingest")
+        item_rows, triple_rows = tables.item_table(items), tables.triple_table(triples)
+        tables.require_known_items(triple_rows, pa.chunked_array([*item_rows["id"].chunks, *self.items()["id"].chunks]))
+        return self._ingest(item_rows, triple_rows, tables.property_table(properties))
+
+    # What is asked by Cypher
+
+    def query(self, cypher: str, **parameters: Any) -> pd.DataFrame:
+        """Rows of a Cypher query; every $name in it needs a parameter and every parameter a $name.
+
+        Raises:
+            QueryParameterError: a name on one side only.
+            ReadOnlyStore: a write through a handle opened to read.
+            QueryError: what the database says of the query.
+            UnsupportedQuery: on a store without Cypher.
+        """
+        named = parameter_names(cypher)
+        if named != parameters.keys():
+            unbound, unused = sorted(named - parameters.keys()), sorted(parameters.keys() - named)
+            raise QueryParameterError(f"query parameters: without a value {unbound}, not in the query {unused}")
+        return self._query(cypher, parameters)
+
+    # What is read
+
+    @property
+    @abstractmethod
+    def data_version(self) -> int:
+        """0 for an empty store; one more after each ingest that changed a row."""
+
+    @property
+    def num_items(self) -> int:
+        return self.counts().items
+
+    @property
+    def num_values(self) -> int:
+        return self.counts().values
+
+    @property
+    def num_properties(self) -> int:
+        return self.counts().properties
+
+    @property
+    def num_training_triples(self) -> int:
+        return self.counts().training_triples
+
+    @abstractmethod
+    def counts(self) -> Counts: ...
+
+    def item_ids(self, ords: ArrayLike) -> NDArray[np.object_]:
+        """Ids of the items with these ordinals, in their order.
+
+        Raises:
+            UnknownItems: naming up to five ordinals that the store has not.
+        """
+        return self.item_features(ords, ("id",))["id"]
+
+    def item_ords(self, ids: Sequence[str]) -> Ints:
+        """Ordinals of the items with these ids, in their order.
+
+        Raises:
+            UnknownItems: naming up to five ids that the store has not.
+        """
+        wanted = list(ids)
+        found = self._item_ords(sorted(set(wanted)))
+        self._require_found([item for item in wanted if item not in found])
+        return np.array([found[item] for item in wanted], dtype=np.int64)
+
+    def neighbours(self, ords: ArrayLike) -> Neighbours:
+        """The training triples of these items, in the order of `ords`, which may repeat one.
+
+        Raises:
+            UnknownItems: naming up to five ordinals that the store has not.
+        """
+        asked = self._checked_ords(ords)
+        distinct, place = np.unique(asked, return_inverse=True)
+        return _spread(self._neighbours(distinct), place)
+
+    def item_features(self, ords: ArrayLike, fields: Sequence[str]) -> dict[str, NDArray[np.object_]]:
+        """The named fields of these items, each [n] in the order of `ords`, None where an item has none; image is its key.
+
+        Raises:
+            UnknownItems: naming up to five ordinals that the store has not.
+            SchemaError: for a field that no item has.
+        """
+        asked = self._checked_ords(ords)
+        distinct, place = np.unique(asked, return_inverse=True)
+        return {name: column[place] for name, column in self._item_features(distinct, fields).items()}
+
+    @abstractmethod
+    def value_texts(self, ords: ArrayLike) -> NDArray[np.object_]:
+        """Texts of the values with these ordinals, in their order."""
+
+    @abstractmethod
+    def property_names(self) -> list[str]:
+        """By ordinal."""
+
+    @abstractmethod
+    def property_groups(self) -> dict[str, str]:
+        """Groups of the properties that were ingested with one."""
+
+    @abstractmethod
+    def item_fields(self) -> tuple[str, ...]:
+        """Names of the items' fields, less id."""
+
+    @abstractmethod
+    def items(self, fields: Sequence[str] = ()) -> pa.Table:
+        """id and the named fields of every item, by ordinal."""
+
+    def triples(self, splits: Collection[str | None] = TRAINING) -> pa.Table:
+        """item, property, value, source, split of the triples of these splits, sorted by the first three; None is training."""
+        return tables.sorted_triples(self._triples(splits))
+
+    # Hooks
+
+    @abstractmethod
+    def _ingest(self, items: pa.Table, triples: pa.Table, properties: pa.Table) -> IngestReport: ...
+
+    @abstractmethod
+    def _query(self, cypher: str, parameters: Mapping[str, Any]) -> pd.DataFrame: ...
+
+    @abstractmethod
+    def _item_ords(self, ids: Sequence[str]) -> dict[str, int]:
+        """Ordinals of those of the ids that are there."""
+
+    @abstractmethod
+    def _neighbours(self, ords: Ints) -> Neighbours:
+        """Of ascending, distinct, known ordinals."""
+
+    @abstractmethod
+    def _item_features(self, ords: Ints, fields: Sequence[str]) -> dict[str, NDArray[np.object_]]:
+        """Of ascending, distinct, known ordinals."""
+
+    @abstractmethod
+    def _triples(self, splits: Collection[str | None]) -> pa.Table: ...
+
+    def _checked_ords(self, ords: ArrayLike) -> Ints:
+        asked = np.asarray(ords, dtype=np.int64).reshape(-1)
+        self._require_found(asked[(asked < 0) | (asked >= self.num_items)].tolist())
+        return asked
+
+    def _require_found(self, missing: list[Any]) -> None:
+        if missing:
+            shown = ", ".join(map(repr, missing[:5])) + (", ..." if len(missing) > 5 else "")
+            raise UnknownItems(f"{self.location} has no item {shown} ({len(missing)} unknown of those asked for)")
+
+    def _require_writable(self, what: str) -> None:
+        if self.read_only:
+            raise ReadOnlyStore(f"{self.location} was opened to read: {what} needs graphstore.open(location, 'w')")
+
+
+def parameter_names(cypher: str) -> set[str]:
+    """The $names of a query, less those inside quotes or comments."""
+    bare = re.sub(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|`[^`]*`|//[^\n]*|/\*.*?\*/", " ", cypher, flags=re.DOTALL)
+    return set(re.findall(r"\$(\w+)", bare))
+
+
+def _spread(found: Neighbours, place: Ints) -> Neighbours:
+    """Row `place[k]` of `found` for each k."""
+    if np.array_equal(place, np.arange(len(found.indptr) - 1)):
+        return found
+    degree = np.diff(found.indptr)[place]
+    indptr = np.concatenate([[0], np.cumsum(degree)])
+    edges = np.repeat(found.indptr[place] - indptr[:-1], degree) + np.arange(indptr[-1])
+    return Neighbours(indptr, found.property[edges], found.value[edges], found.edge_id[edges])
