@@ -29,6 +29,7 @@ TRIPLES = (
     "RETURN i.id AS item, h.property AS property, v.text AS value, h.source AS source, h.split AS split"
 )
 COUNTS = "MATCH (i:Item) RETURN count(*) AS items, count(i.title) AS titles, count(i.image) AS images"
+NO_FIELDS = json.dumps(dict.fromkeys(("id", *tables.ITEM_FIELDS), "STRING"))
 SPLITS = "MATCH ()-[h:HAS]->() RETURN h.split AS split, count(*) AS triples"
 
 
@@ -134,7 +135,7 @@ class DatabaseStore(Store):
 
     def _fields(self) -> dict[str, str]:
         """Names and types of the items' columns, id first."""
-        fields: dict[str, str] = json.loads(self._metadata().get("item_fields", '{"id": "STRING"}'))
+        fields: dict[str, str] = json.loads(self._metadata().get("item_fields", NO_FIELDS))
         return fields
 
     def _metadata(self) -> dict[str, str]:

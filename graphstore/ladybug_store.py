@@ -21,7 +21,8 @@ from graphstore.images import ImagePack
 from graphstore.store import Mode
 
 SCHEMA = (
-    "CREATE NODE TABLE IF NOT EXISTS Item(id STRING PRIMARY KEY, ord INT64, first INT64)",
+    "CREATE NODE TABLE IF NOT EXISTS Item(id STRING PRIMARY KEY, ord INT64, first INT64, "
+    "title STRING, category STRING, image STRING)",
     "CREATE NODE TABLE IF NOT EXISTS Value(text STRING PRIMARY KEY, ord INT64)",
     "CREATE NODE TABLE IF NOT EXISTS Property(name STRING PRIMARY KEY, ord INT64, items INT64, `values` INT64, `group` STRING)",
     "CREATE NODE TABLE IF NOT EXISTS Metadata(key STRING PRIMARY KEY, value STRING)",

@@ -24,13 +24,17 @@ class TextTokenizer:
 
     @classmethod
     def learn(cls, texts: Iterable[str], vocabulary: int) -> "TextTokenizer":
-        """A lower-case WordPiece vocabulary of at most `vocabulary` pieces; every character that occurs is kept."""
-        tokenizer = Tokenizer(WordPiece(unk_token=SPECIAL[UNK]))
-        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, handle_chinese_chars=True)
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        tokenizer.decoder = decoders.WordPiece()
-        trainer = WordPieceTrainer(vocab_size=vocabulary, special_tokens=list(SPECIAL), show_progress=False)
-        tokenizer.train_from_iterator(texts, trainer)
+        """A lower-case WordPiece vocabulary of about `vocabulary` pieces; every character that occurs is kept."""
+        distinct = sorted(set(texts))
+        learner = _tokenizer(WordPiece(unk_token=SPECIAL[UNK]))
+        # The trainer numbers the continuing characters as a hash map yields them, and breaks ties by number: named
+        # beforehand, they make the vocabulary a function of the texts.
+        reserved = [*SPECIAL, *_continuing_characters(learner, distinct)]
+        learner.train_from_iterator(
+            distinct, WordPieceTrainer(vocab_size=vocabulary, special_tokens=reserved, show_progress=False)
+        )
+        tokenizer = _tokenizer(WordPiece(vocab=learner.get_vocab(), unk_token=SPECIAL[UNK]))
+        tokenizer.add_special_tokens(list(SPECIAL))
         return cls(tokenizer)
 
     @classmethod
@@ -58,6 +62,23 @@ class TextTokenizer:
     def titles(self, titles: Sequence[str | None], longest: int) -> NDArray[np.int64]:
         """Titles, [n, L], each behind a [CLS]; a missing title is the [CLS] alone."""
         return _padded([[CLS, *(self.pieces(title)[: longest - 1] if title else [])] for title in titles])
+
+
+def _tokenizer(model: WordPiece) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, handle_chinese_chars=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
+
+
+def _continuing_characters(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
+    """`##c` for each character that occurs inside a word."""
+    inside: set[str] = set()
+    for text in texts:
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)):
+            inside.update(word[1:])
+    return [f"##{character}" for character in sorted(inside)]
 
 
 def _padded(rows: Sequence[list[int]]) -> NDArray[np.int64]:

@@ -68,7 +68,7 @@ def test_the_run_folder(finished: Path):
 def test_a_trained_run_completes_and_embeds_its_store(finished: Path, location: str):
     run = k3m.load(finished)
     with graphstore.open(location) as store:
-        item = store.item_ids(np.array([3]))[0]
+        item = "item-0"  # the one without triples
         completions = run.complete(store, items=[item], top=2)
         vectors = run.embed(store)
         known = store.triples((None, *store.counts().splits)).to_pandas()

@@ -60,5 +60,5 @@ def test_hard_chooses_with_the_softmax_probability_and_passes_gradient_to_the_ga
 
 
 def test_an_unknown_variant_is_refused():
-    with pytest.raises(ValueError, match="model.fusion must be one of mean, soft, hard, off"):
+    with pytest.raises(ValueError, match=r"model\.fusion must be one of mean, soft, hard, off"):
         InitialInteractiveFusion(4, "glue")  # type: ignore[arg-type]

@@ -33,3 +33,9 @@ def test_saving_keeps_every_piece(tmp_path):
     loaded = TextTokenizer.load(tmp_path / "tokenizer.json")
     assert loaded.size == tokenizer.size
     assert [loaded.pieces(text) for text in TEXTS] == [tokenizer.pieces(text) for text in TEXTS]
+
+
+def test_the_same_texts_give_the_same_vocabulary_in_any_order():
+    texts = [f"item {number:x} {name}" for number in range(300) for name in ("scarf", "scar", "scan", "围巾")]
+    vocabularies = [TextTokenizer.learn(order, 120).tokenizer.get_vocab() for order in (texts, texts, texts[::-1])]
+    assert vocabularies[0] == vocabularies[1] == vocabularies[2]
