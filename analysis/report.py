@@ -7,6 +7,7 @@ report.
 """
 
 import base64
+import functools
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,12 +67,17 @@ def write(findings: Findings, store: Store, path: Path) -> None:
         num_missing=len(findings.best),
         num_items=store.num_items,
         charts=charts(findings, predictors, store.num_items),
-        vega=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
+        vega=_vega(),
         datatables=Path(itables.options.dt_bundle).read_text(encoding="utf-8"),
         datatables_css=Path(itables.options.dt_bundle).with_suffix(".css").read_text(encoding="utf-8"),
         versions={name: version(name) for name in ("k3m", "altair", "itables")},
     )
     path.write_text(page, encoding="utf-8")
+
+
+@functools.cache  # bundling takes a second
+def _vega() -> str:
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
 def headline(link_completion: Mapping[str, Any], predictors: Sequence[str]) -> list[dict[str, Any]]:
@@ -109,7 +115,7 @@ def proposals(best: pd.DataFrame, store: Store) -> list[dict[str, Any]]:
     share = max(1, PROPOSALS_SHOWN // max(1, best["property"].nunique()))
     shown = best.sort_values(["score", "item"], ascending=[False, True]).groupby("property", sort=False).head(share)
     shown = shown.head(PROPOSALS_SHOWN).sort_values(["property", "score", "item"], ascending=[True, False, True])
-    items = shown["item"].unique()
+    items = shown["item"].unique().tolist()
     features = store.item_features(store.item_ords(items), ("title", "image"))
     title, image = (dict(zip(items, features[field], strict=True)) for field in ("title", "image"))
     pictures = {item: thumbnail(store.images.get(key)) for item, key in image.items() if key is not None}

@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image
 
 import graphstore
-from graphstore import Store
+from graphstore import Store, image_key
 from k3m.candidates import Candidates
 from k3m.ranks import Predictor
 
@@ -33,16 +33,17 @@ def shop(num_items: int = 60, kept_back: bool = True) -> Store:
     for number in range(num_items):
         item, colour, shape = f"i{number:03}", list(COLOURS)[number % 3], ("round", "square")[number // 3 % 2]
         title = HOSTILE if number == 5 else f"a {shape} thing, number {number}"
-        items.append((item, title if number % 10 != 9 else None, "vase" if number % 2 else "lamp"))
-        if number % 8 != 7:
-            images[item] = picture(COLOURS[colour])
+        photograph = picture(COLOURS[colour])
+        images[image_key(photograph)] = photograph
+        key = image_key(photograph) if number % 8 != 7 else None
+        items.append((item, title if number % 10 != 9 else None, "vase" if number % 2 else "lamp", key))
         length = "long" if shape == "round" else "short"
         for place, (property, value) in enumerate([("colour", colour), ("shape", shape), ("length", length)]):
             split = "test" if (number + place) % 5 == 0 else None
             if (number + place) % 7 != 0 and (kept_back or split is None):
                 triples.append((item, property, value, split))
     return graphstore.from_tables(
-        pd.DataFrame(items, columns=["id", "title", "category"]),
+        pd.DataFrame(items, columns=["id", "title", "category", "image"]),
         pd.DataFrame(triples, columns=["item", "property", "value", "split"]),
         pd.DataFrame(GROUPS.items(), columns=["name", "group"]),
         images,

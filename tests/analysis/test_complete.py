@@ -16,6 +16,7 @@ from k3m import ranks
 from k3m.candidates import Candidates
 from k3m.ranks import NonFiniteScores
 from tests.analysis.shop import FixedRun, shop
+from tests.catalogues import KEPT_BACK_ONLY, tiny_catalogue
 
 KEYS = {"mrr", "hits_at_1", "hits_at_3", "hits_at_10", "macro_mrr", "n"}
 
@@ -24,14 +25,15 @@ def _arguments(tmp_path: Path, **others: Any) -> Arguments:
     return Arguments(run=tmp_path / "run", store="shop", **others)
 
 
-@pytest.fixture
-def written(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that a completion of the shop wrote."""
+    tmp_path = tmp_path_factory.mktemp("completion")
     return complete(shop(), FixedRun(tmp_path / "run"), _arguments(tmp_path, top=2), "k3m complete").parent
 
 
-def test_the_default_folder_is_in_the_run(written: Path, tmp_path: Path) -> None:
-    assert written == tmp_path / "run" / "complete"
+def test_the_default_folder_is_in_the_run(written: Path) -> None:
+    assert written.parts[-2:] == ("run", "complete")
     assert {path.name for path in written.iterdir()} == {"metrics.json", "completions.parquet", "index.html"}
 
 
@@ -193,6 +195,18 @@ def test_a_catalogue_without_kept_back_triples_is_completed_all_the_same(tmp_pat
     folder = complete(shop(kept_back=False), FixedRun(tmp_path), _arguments(tmp_path), "").parent
     assert json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["link_completion"] == {}
     assert set(pd.read_parquet(folder / "completions.parquet")["split"]) == {"missing"}
+
+
+def test_a_catalogue_of_odd_cases_is_completed(tmp_path: Path) -> None:
+    """Items without triples, title, category or picture; several values a cell; a value that only a kept-back triple has."""
+    tables = tiny_catalogue()
+    store = graphstore.from_tables(tables.items, tables.triples, images=tables.images)
+    folder = complete(store, FixedRun(tmp_path), _arguments(tmp_path, evaluate=("test", "valid")), "").parent
+    figures = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["link_completion"]
+    assert {split: found["n"] for split, found in figures.items()} == {
+        split: number for split, number in store.counts().splits.items() if split != "cold"
+    }
+    assert KEPT_BACK_ONLY not in set(pd.read_parquet(folder / "completions.parquet")["value"])
 
 
 class _Broken:

@@ -7,17 +7,20 @@ from scipy.special import softmax  # type: ignore[import-untyped]
 
 import graphstore
 from analysis.floors import FLOORS, Majority, Tabular, Visual
-from graphstore import Store
+from graphstore import Store, image_key
 from k3m.candidates import Candidates
 from k3m.ranks import link_metrics, rank_triples
 from tests.analysis.shop import COLOURS, picture, shop
 
 
-def _store(items: list[tuple], triples: list[tuple], images: dict[str, bytes] | None = None) -> Store:
+def _store(items: list[tuple], triples: list[tuple], photographs: dict[str, bytes] | None = None) -> Store:
+    """`photographs`: bytes by item id."""
+    keys = {item: image_key(data) for item, data in (photographs or {}).items()}
+    rows = [(*item, keys.get(item[0])) for item in items]
     return graphstore.from_tables(
-        pd.DataFrame(items, columns=["id", "title", "category"]),
+        pd.DataFrame(rows, columns=["id", "title", "category", "image"]),
         pd.DataFrame(triples, columns=["item", "property", "value", "split"]),
-        images=images or {},
+        images={keys[item]: data for item, data in (photographs or {}).items()},
     )
 
 
