@@ -198,7 +198,7 @@ def test_a_catalogue_without_kept_back_triples_is_completed_all_the_same(tmp_pat
 
 
 def test_a_catalogue_of_odd_cases_is_completed(tmp_path: Path) -> None:
-    """Items without triples, title, category or picture; several values a cell; a value that only a kept-back triple has."""
+    """Items without triples, title, category or picture; cells of several values; a value that is kept back only."""
     tables = tiny_catalogue()
     store = graphstore.from_tables(tables.items, tables.triples, images=tables.images)
     folder = complete(store, FixedRun(tmp_path), _arguments(tmp_path, evaluate=("test", "valid")), "").parent
