@@ -9,6 +9,7 @@ Legend: n items asked, N items of the store, K candidates, F features.
 """
 
 import io
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from scipy import sparse  # type: ignore[import-untyped]
 from scipy.special import log_softmax  # type: ignore[import-untyped]
 from skimage.color import rgb2hsv
 from skimage.feature import hog
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -104,7 +106,9 @@ class Tabular:
         if len(self.candidates.of(property)) < 2 or len(used) == 0:
             return None
         columns = self.candidates.columns(property, asked["value"])
-        return _Fitted(used, LogisticRegression(C=10, max_iter=150).fit(features[:, used], columns))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the protocol stops at 150 iterations
+            return _Fitted(used, LogisticRegression(C=10, max_iter=150).fit(features[:, used], columns))
 
     def _features(self, items: Sequence[str] | pd.Series) -> sparse.csr_matrix:
         rows = self._items.get_indexer(pd.Index(items))
