@@ -78,7 +78,8 @@ def is_server(location: str | Path) -> bool:
 
 
 def data_dir(location: str | Path) -> Path:
-    """Where what belongs to a store but not into it lies: the folder of a file or snapshot; ./k3m-data/HOST-DATABASE of a server."""
+    """Where what belongs to a store but not into it lies: the folder of a file or snapshot; ./k3m-data/HOST-DATABASE
+    of a server."""
     if is_server(location):
         from graphstore.neo4j_store import data_folder
 

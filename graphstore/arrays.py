@@ -19,7 +19,8 @@ from graphstore.tables import Ints, Table
 
 @dataclass(frozen=True)
 class Arrays:
-    """A whole graph. `triples` are all of them, sorted; the three arrays after it are the training triples, item by item."""
+    """A whole graph. `triples` are all of them, sorted; the three arrays after it are the training triples, item by
+    item."""
 
     items: pa.Table
     triples: pa.Table

@@ -1,4 +1,5 @@
-"""What an ingest has to write: the difference between the rows given and the rows there, and the ordinals of the graph that results."""
+"""What an ingest has to write: the difference between the rows given and the rows there, and the ordinals of the
+graph that results."""
 
 import re
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """What the two Cypher databases share: one schema, one ingest, and the queries that both understand.
 
-A subclass gives `_rows` (a Cypher template and parameters to an Arrow table) and the bulk writes. Field names of items cannot be
-parameters in Cypher; ingest lets identifiers through only, and they are quoted.
+A subclass gives `_rows` (a Cypher template and parameters to an Arrow table) and the bulk writes. Field names of
+items cannot be parameters in Cypher; ingest lets identifiers through only, and they are quoted.
 """
 
 import json
@@ -216,7 +216,8 @@ class DatabaseStore(Store):
 
     def _properties(self) -> pa.Table:
         rows = self._rows(
-            "MATCH (p:Property) RETURN p.name AS name, p.ord AS ord, p.items AS items, p.values AS values, p.`group` AS grp"
+            "MATCH (p:Property) RETURN p.name AS name, p.ord AS ord, p.items AS items, p.values AS values, p.`group`
+            AS grp"
         ).rename_columns(["name", "ord", "items", "values", "group"])
         schema = [
             ("name", pa.string()),

@@ -1,7 +1,8 @@
 """The image pack: the original bytes of every photograph in one append-only file, named by their SHA-256.
 
-`images.pack` holds the bytes one after the other, `images.index` a record of 48 bytes each: digest, offset, length. Both are only
-appended to; a record is written after its bytes, so that a stop in between loses nothing that was promised.
+`images.pack` holds the bytes one after the other, `images.index` a record of 48 bytes each: digest, offset, length.
+Both are only appended to; a record is written after its bytes, so that a stop in between loses nothing that was
+promised.
 """
 
 import mmap

@@ -1,7 +1,9 @@
-"""A PyG `FeatureStore` and `GraphStore` over any `Store`, so that PyG's loaders take (StoreFeatures, StoreGraph) as their data.
+"""A PyG `FeatureStore` and `GraphStore` over any `Store`, so that PyG's loaders take (StoreFeatures, StoreGraph) as
+their data.
 
-Texts and image bytes are numpy arrays of objects, None where missing: encoding them is the model's work. Indices are the store's
-ordinals; an unknown one is an error (never a shorter answer), and the order asked for is the order given. Read-only.
+Texts and image bytes are numpy arrays of objects, None where missing: encoding them is the model's work. Indices are
+the store's ordinals; an unknown one is an error (never a shorter answer), and the order asked for is the order given.
+Read-only.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The interface that every store keeps: public methods check what they are given, `_hooks` do the work.
 
-Assumes what `tables` says of ordinals. Training reads `neighbours`, `items`, `item_features` and `triples()`, which know training
-triples only; `query`, and `triples` where a split is named, see every fact.
+Assumes what `tables` says of ordinals. Training reads `neighbours`, `items`, `item_features` and `triples()`, which
+know training triples only; `query`, and `triples` where a split is named, see every fact.
 """
 
 import re
@@ -27,7 +27,8 @@ TRAINING: tuple[None] = (None,)
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Training triples of n items: those of item k are places `indptr[k]:indptr[k + 1]`, by edge id; ordinals, all int64."""
+    """Training triples of n items: those of item k are places `indptr[k]:indptr[k + 1]`, by edge id; ordinals, all
+    int64."""
 
     indptr: Ints
     property: Ints
@@ -37,7 +38,8 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a store holds. `titles` and `images` count the items that have one; `splits` the kept-back triples of each split."""
+    """What a store holds. `titles` and `images` count the items that have one; `splits` the kept-back triples of each
+    split."""
 
     items: int
     titles: int
@@ -63,7 +65,8 @@ class IngestReport:
 
 
 class Store(ABC):
-    """A product knowledge graph: items with fields, triples with splits, images. A context manager; pickles as its location."""
+    """A product knowledge graph: items with fields, triples with splits, images. A context manager; pickles as its
+    location."""
 
     location: str
     read_only: bool
@@ -182,7 +185,8 @@ class Store(ABC):
         return _spread(self._neighbours(distinct), place)
 
     def item_features(self, ords: ArrayLike, fields: Sequence[str]) -> dict[str, NDArray[np.object_]]:
-        """The named fields of these items, each [n] in the order of `ords`, None where an item has none; image is its key.
+        """The named fields of these items, each [n] in the order of `ords`, None where an item has none; image is its
+        key.
 
         Raises:
             UnknownItems: naming up to five ordinals that the store has not.
@@ -213,7 +217,8 @@ class Store(ABC):
         """id and the named fields of every item, by ordinal."""
 
     def triples(self, splits: Collection[str | None] = TRAINING) -> pa.Table:
-        """item, property, value, source, split of the triples of these splits, sorted by the first three; None is training."""
+        """item, property, value, source, split of the triples of these splits, sorted by the first three; None is
+        training."""
         return tables.sorted_triples(self._triples(splits))
 
     # Hooks

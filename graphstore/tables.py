@@ -1,8 +1,9 @@
 """Tables of items, triples and properties as every store takes them, checked; and their ordinals.
 
-An item's ordinal is its id's rank in code-point order. Values and properties rank likewise, those of training triples first and those
-that only kept-back triples have last, so that training sees the same ordinals whether kept-back triples exist or not. A training
-triple's edge id is its rank in (item, property, value) order. Arrow sorts strings by their UTF-8 bytes, which is code-point order.
+An item's ordinal is its id's rank in code-point order. Values and properties rank likewise, those of training triples
+first and those that only kept-back triples have last, so that training sees the same ordinals whether kept-back
+triples exist or not. A training triple's edge id is its rank in (item, property, value) order. Arrow sorts strings by
+their UTF-8 bytes, which is code-point order.
 """
 
 from collections.abc import Sequence

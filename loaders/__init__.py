@@ -1,1 +1,1 @@
-"""Catalogue formats in, a filled store out."""
+"""Catalogue files into a store: one module a format, `python -m loaders.ingest` for all of them."""

@@ -1,0 +1,106 @@
+"""`python -m loaders.ingest SOURCE PATH --store STORE [--holdout R --seed S --base P ...] [--limit N]`: a catalogue's
+files into a store.
+
+Bad rows go to quarantine.tsv beside the store, with file, line and reason; the rest goes in. The same input twice
+changes nothing.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from tyro.conf import Positional
+
+import graphstore
+from graphstore import IngestReport, Store
+from loaders import demo_files, fashion, taobao
+from loaders.catalogue import Catalogue, CatalogueBuilder
+from loaders.holdout import hold_out
+from loaders.quarantine import NAME, Quarantine
+
+SOURCES: dict[str, Callable[[Path, CatalogueBuilder], Catalogue]] = {
+    "demo": demo_files.read,
+    "fashion": fashion.read,
+    "taobao": taobao.read,
+}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Read a catalogue's files into a store."""
+
+    source: Positional[Literal["demo", "fashion", "taobao"]]
+    """Format of the files."""
+    path: Positional[Path]
+    """Folder (for taobao also one file)."""
+    store: str
+    """Where to: a Ladybug file, or neo4j://user@host:port/database (password: K3M_NEO4J_PASSWORD)."""
+    holdout: float = 0.0
+    """Share of the facts to keep back for evaluation, for sources without splits of their own."""
+    seed: int = 0
+    """Of the hold-out."""
+    base: tuple[str, ...] = ()
+    """Properties that items of split cold keep for training."""
+    limit: int | None = None
+    """Take the first N items only."""
+
+
+def ingest(arguments: Arguments, store: Store) -> tuple[Catalogue, Quarantine, IngestReport]:
+    """Read, hold out, write; the bad rows are beside the store afterwards.
+
+    Raises:
+        ValueError: a hold-out of a source that brings its splits.
+        CatalogueError: files that are not there.
+    """
+    quarantine = Quarantine()
+    builder = CatalogueBuilder(arguments.source, store.images, quarantine, arguments.limit)
+    catalogue = SOURCES[arguments.source](arguments.path, builder)
+    if arguments.holdout and catalogue.brings_splits:
+        raise ValueError(f"--holdout: {arguments.path} brings its own splits; leave it out")
+    if arguments.holdout:
+        kept_back = hold_out(catalogue.triples, arguments.holdout, arguments.seed, arguments.base)
+        catalogue = replace(catalogue, triples=kept_back)
+    report = store.ingest(catalogue.items, catalogue.triples, catalogue.properties)
+    quarantine.write(graphstore.data_dir(store.location) / NAME)
+    return catalogue, quarantine, report
+
+
+def count_table(catalogue: Catalogue, quarantine: Quarantine, report: IngestReport) -> str:
+    """What was read and what became of it."""
+    splits = catalogue.triples["split"].fillna("training").value_counts()
+    set_aside = len(quarantine.rows) - quarantine.partial
+    lines: list[tuple[str, int]] = [
+        ("rows read", catalogue.rows),
+        ("  loaded", catalogue.rows - catalogue.repeated - set_aside),
+        ("  repeated", catalogue.repeated),
+        ("  set aside", set_aside),
+        ("parts of rows set aside", quarantine.partial),
+        ("items", len(catalogue.items)),
+        ("  with photograph", int(catalogue.items["image"].notna().sum())),
+        ("  new", report.items_new),
+        ("  changed", report.items_changed),
+        ("triples", len(catalogue.triples)),
+        *((f"  {name}", int(number)) for name, number in splits.items()),
+        ("  new", report.triples_new),
+        ("  changed", report.triples_changed),
+        ("data version", report.data_version),
+    ]
+    return "\n".join(f"{name:<26}{number:>12,}" for name, number in lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see the module."""
+    arguments = tyro.cli(Arguments, args=argv, prog="k3m ingest")
+    with graphstore.open(arguments.store, "w") as store:
+        catalogue, quarantine, report = ingest(arguments, store)
+        print(count_table(catalogue, quarantine, report))
+        if quarantine.rows:
+            print(f"set aside: {graphstore.data_dir(store.location) / NAME}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
