@@ -216,8 +216,8 @@ class DatabaseStore(Store):
 
     def _properties(self) -> pa.Table:
         rows = self._rows(
-            "MATCH (p:Property) RETURN p.name AS name, p.ord AS ord, p.items AS items, p.values AS values, p.`group`
-            AS grp"
+            "MATCH (p:Property) RETURN p.name AS name, p.ord AS ord, p.items AS items, p.values AS values, "
+            "p.`group` AS grp"
         ).rename_columns(["name", "ord", "items", "values", "group"])
         schema = [
             ("name", pa.string()),

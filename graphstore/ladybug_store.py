@@ -22,12 +22,15 @@ from graphstore.images import ImagePack
 from graphstore.store import Mode
 
 SCHEMA = (
-    "CREATE NODE TABLE IF NOT EXISTS Item(id STRING PRIMARY KEY, ord INT64, first INT64, " "title STRING, category
-    STRING, image STRING)", "CREATE NODE TABLE IF NOT EXISTS Value(text STRING PRIMARY KEY, ord INT64)", "CREATE NODE
-    TABLE IF NOT EXISTS Property(name STRING PRIMARY KEY, ord INT64, items INT64, `values` INT64, `group` STRING)",
-    "CREATE NODE TABLE IF NOT EXISTS Metadata(key STRING PRIMARY KEY, value STRING)", "CREATE REL TABLE IF NOT EXISTS
-    HAS(FROM Item TO Value, property STRING, source STRING, split STRING)",
-) UPDATE_TRIPLES = (
+    "CREATE NODE TABLE IF NOT EXISTS Item(id STRING PRIMARY KEY, ord INT64, first INT64, "
+    "title STRING, category STRING, image STRING)",
+    "CREATE NODE TABLE IF NOT EXISTS Value(text STRING PRIMARY KEY, ord INT64)",
+    "CREATE NODE TABLE IF NOT EXISTS Property(name STRING PRIMARY KEY, ord INT64, items INT64, `values` INT64, "
+    "`group` STRING)",
+    "CREATE NODE TABLE IF NOT EXISTS Metadata(key STRING PRIMARY KEY, value STRING)",
+    "CREATE REL TABLE IF NOT EXISTS HAS(FROM Item TO Value, property STRING, source STRING, split STRING)",
+)
+UPDATE_TRIPLES = (
     "UNWIND $rows AS row MATCH (i:Item {id: row.item}) MATCH (i)-[h:HAS]->(v:Value) "
     "WHERE v.text = row.value AND h.property = row.property SET h.source = row.source, h.split = row.split"
 )

@@ -34,8 +34,10 @@ SCHEMA = (
     "CREATE INDEX k3m_item_ord IF NOT EXISTS FOR (n:Item) ON (n.ord)",
     "CREATE INDEX k3m_value_ord IF NOT EXISTS FOR (n:Value) ON (n.ord)",
     "CALL db.awaitIndexes(60)",
-) # Columns as lists in one record: many times faster over Bolt than a record an edge. A list drops nulls, so null
-travels as NULL. NULL = "\x00" NEIGHBOURS = (
+)
+# Columns as lists in one record: many times faster over Bolt than a record an edge. A list drops nulls: null is NULL.
+NULL = "\x00"
+NEIGHBOURS = (
     "MATCH (i:Item) WHERE i.ord IN $ords MATCH (i)-[h:HAS]->(v:Value) WHERE h.split IS NULL "
     "RETURN collect(i.ord) AS item, collect(i.first) AS first, collect(h.property) AS property, collect(v.ord) AS value"
 )
