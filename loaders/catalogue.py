@@ -105,7 +105,8 @@ class CatalogueBuilder:
             return f"item {item} is not in the catalogue"
         held = self.triples.get((item, property, value), split)
         if held != split:
-            return f"<{item}, {property}, {value}> stands in split {held or 'training'} already, here in {split or 'training'}"
+            there, here = held or "training", split or "training"
+            return f"<{item}, {property}, {value}> stands in split {there} already, here in {here}"
         return None
 
     def _picture(self, file: Path, line: int, id: str, picture: bytes | None) -> str | None:

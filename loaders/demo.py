@@ -165,7 +165,7 @@ class Shop:
         }
 
     def _chances(self, item: Item, name: str) -> np.ndarray:
-        """What the recorded value is, given all that is shown: certain but for wrong records, or the category's habit."""
+        """Of each value to be the recorded one, given what is shown: near certainty, or the category's habit."""
         values = VALUES[name]
         cause = GRAPH[name][0] if name in GRAPH else None
         shown = name in item.told or (name in PICTURE and item.picture is not None) or (cause in item.recorded)
