@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from graphstore import tables
+from graphstore import changes, tables
 from graphstore.errors import ReadOnlyStore, SchemaError, UnsupportedQuery
 from graphstore.images import ImagePack, MemoryImages
 from graphstore.store import Counts, IngestReport, Neighbours, Store
@@ -98,8 +98,9 @@ class ArrayStore(Store):
             splits={entry["values"]: entry["counts"] for entry in sorted(splits, key=lambda entry: entry["values"])},
         )
 
-    def value_texts(self, ords: ArrayLike) -> NDArray[np.object_]:
-        return tables.objects(self.arrays.values.take(pa.array(np.asarray(ords, dtype=np.int64))))
+    def _value_texts(self, ords: Ints) -> dict[int, str]:
+        known = ords[(ords >= 0) & (ords < len(self.arrays.values))]
+        return dict(zip(known.tolist(), self.arrays.values.take(pa.array(known)).to_pylist(), strict=True))
 
     def property_names(self) -> list[str]:
         return self.arrays.properties["name"].to_pylist()
@@ -166,7 +167,8 @@ def from_tables(
     Raises:
         SchemaError: as `Store.ingest`.
     """
-    item_rows, triple_rows = tables.item_table(items), tables.triple_table(triples)
+    item_rows = tables.with_columns(changes.checked_types(tables.item_table(items), {}), tables.ITEM_FIELDS)
+    triple_rows = tables.with_columns(tables.triple_table(triples), tables.TRIPLE_COLUMNS)
     tables.require_known_items(triple_rows, item_rows["id"])
     arrays = Arrays.of(item_rows, triple_rows, tables.property_table(properties), data_version=1)
     return ArrayStore(arrays, MemoryImages(images), "memory")

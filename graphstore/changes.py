@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 from graphstore import tables
 from graphstore.errors import SchemaError
 
-_OLD = "__old"
-_THERE = "__there"
+# No field of an item can have these names.
+_OLD = " old"
+_THERE = " there"
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -44,6 +45,13 @@ def difference(given: pa.Table, there: pa.Table, keys: Sequence[str]) -> Changes
     rows = joined.select(given.column_names)
     new, changed = rows.filter(fresh), rows.filter(differs)
     return Changes(new, changed, len(given) - len(new) - len(changed))
+
+
+def completed(given: pa.Table, there: pa.Table, keys: Sequence[str]) -> pa.Table:
+    """`given` with the columns that it lacks: as `there` has them, null in new rows."""
+    lacking = [name for name in there.column_names if name not in given.column_names]
+    rows = given.join(there.select([*keys, *lacking]), list(keys), join_type="left outer") if lacking else given
+    return rows.select(there.column_names)
 
 
 def _differs(one: pa.ChunkedArray, other: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -109,16 +117,32 @@ def checked_types(items: pa.Table, known: dict[str, str]) -> pa.Table:
     for place, field in enumerate(items.schema):
         if not _IDENTIFIER.fullmatch(field.name):
             raise SchemaError(f"items: a field name is letters, digits and underscores (got {field.name!r})")
-        kind = known.get(field.name) or _kind(field)
-        try:
-            column = items[field.name].cast(_TYPES[kind])
-        except pa.ArrowInvalid as error:
-            raise SchemaError(f"items: field {field.name} holds {kind} in the store: {error}") from error
-        items = items.set_column(place, field.name, column)
+        items = items.set_column(place, field.name, _as_known(items[field.name], field, known))
+    _refuse_capitals([*items.column_names, *known])
     return items
 
 
-_TYPES = {"STRING": pa.string(), "INT64": pa.int64(), "DOUBLE": pa.float64(), "BOOL": pa.bool_()}
+def _as_known(column: pa.ChunkedArray, field: pa.Field, known: dict[str, str]) -> pa.ChunkedArray:
+    kind = _kind(field)
+    there = known.get(field.name, kind)
+    numbers = {kind, there} <= {"INT64", "DOUBLE"}
+    if kind != there and not numbers and column.null_count < len(column):
+        raise SchemaError(f"items: field {field.name} holds {there} in the store (got {field.type})")
+    try:
+        return column.cast(TYPES[there])
+    except pa.ArrowInvalid as error:
+        raise SchemaError(f"items: field {field.name} holds {there} in the store: {error}") from error
+
+
+def _refuse_capitals(names: Sequence[str]) -> None:
+    """Ladybug takes Title for title."""
+    first: dict[str, str] = {}
+    for name in names:
+        if first.setdefault(name.lower(), name) != name:
+            raise SchemaError(f"items: fields {first[name.lower()]} and {name} differ in capitals alone")
+
+
+TYPES = {"STRING": pa.string(), "INT64": pa.int64(), "DOUBLE": pa.float64(), "BOOL": pa.bool_()}
 
 
 def _kind(field: pa.Field) -> str:

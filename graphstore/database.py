@@ -11,33 +11,37 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from graphstore import changes, tables
 from graphstore.changes import Changes, Numbered
-from graphstore.errors import SchemaError
+from graphstore.errors import ReadOnlyStore, SchemaError, StoreError
 from graphstore.store import Counts, IngestReport, Neighbours, Store
 from graphstore.tables import KEY, Ints
 
 NEIGHBOURS = (
     "MATCH (i:Item)-[h:HAS]->(v:Value) WHERE i.ord IN $ords AND h.split IS NULL "
-    "RETURN i.ord AS item, i.first AS first, h.property AS property, v.ord AS value"
+    "RETURN i.ord AS item, i.first AS first, h.property AS property, coalesce(v.ord, -1) AS value"
 )
 TRIPLES = (
     "MATCH (i:Item)-[h:HAS]->(v:Value) WHERE h.split IN $splits OR ($training AND h.split IS NULL) "
     "RETURN i.id AS item, h.property AS property, v.text AS value, h.source AS source, h.split AS split"
 )
 COUNTS = "MATCH (i:Item) RETURN count(*) AS items, count(i.title) AS titles, count(i.image) AS images"
-NO_FIELDS = json.dumps(dict.fromkeys(("id", *tables.ITEM_FIELDS), "STRING"))
+BASE_FIELDS = dict.fromkeys(("id", *tables.ITEM_FIELDS), "STRING")
 SPLITS = "MATCH ()-[h:HAS]->() RETURN h.split AS split, count(*) AS triples"
 
 
 class DatabaseStore(Store):
     """A store in a database with Cypher."""
 
+    # Asked for with every batch; a write through this handle forgets them.
     _cached_names: list[str] | None = None
     _cached_items: int | None = None
+    _cached_fields: dict[str, str] | None = None
+
+    def _forget(self) -> None:
+        self._cached_names = self._cached_items = self._cached_fields = None
 
     # What is read
 
@@ -47,31 +51,33 @@ class DatabaseStore(Store):
 
     @property
     def num_items(self) -> int:
-        # Asked for with every batch; this handle's own ingests forget it.
         if self._cached_items is None:
-            self._cached_items = self.counts().items
+            self._cached_items = self._number_of("Item")
         return self._cached_items
+
+    @property
+    def num_values(self) -> int:
+        return self._number_of("Value")
+
+    def _number_of(self, label: str) -> int:
+        return int(self._rows(f"MATCH (n:{label}) RETURN count(*) AS n")["n"][0].as_py())
 
     def counts(self) -> Counts:
         items = self._rows(COUNTS).to_pylist()[0]
         by_split = {row["split"]: row["triples"] for row in self._rows(SPLITS).to_pylist()}
         return Counts(
             **items,
-            values=self._rows("MATCH (v:Value) RETURN count(*) AS n")["n"][0].as_py(),
-            properties=self._rows("MATCH (p:Property) RETURN count(*) AS n")["n"][0].as_py(),
+            values=self.num_values,
+            properties=self._number_of("Property"),
             triples=sum(by_split.values()),
             training_triples=by_split.pop(None, 0),
             splits=dict(sorted(by_split.items())),
         )
 
-    def value_texts(self, ords: ArrayLike) -> NDArray[np.object_]:
-        distinct, place = np.unique(np.asarray(ords, dtype=np.int64), return_inverse=True)
-        rows = self._rows(
-            "MATCH (v:Value) WHERE v.ord IN $ords RETURN v.ord AS ord, v.text AS text", ords=distinct.tolist()
-        )
-        if len(rows) != len(distinct):
-            raise SchemaError(f"{self.location} has {len(rows)} of the {len(distinct)} values asked for")
-        return tables.objects(rows.sort_by("ord")["text"])[place]
+    def _value_texts(self, ords: Ints) -> dict[int, str]:
+        query = "MATCH (v:Value) WHERE v.ord IN $ords RETURN v.ord AS ord, v.text AS text"
+        rows = self._rows(query, ords=ords.tolist())
+        return dict(zip(rows["ord"].to_pylist(), rows["text"].to_pylist(), strict=True))
 
     def property_names(self) -> list[str]:
         if self._cached_names is None:
@@ -101,14 +107,31 @@ class DatabaseStore(Store):
     def _neighbours(self, ords: Ints) -> Neighbours:
         edges = self._edges(ords)
         item, first, value = (np.asarray(edges[name], dtype=np.int64) for name in ("item", "first", "value"))
-        prop = tables.positions(
-            pa.chunked_array([edges["property"]], pa.string()), pa.array(self.property_names(), pa.string())
-        )
+        prop = self._property_ords(edges["property"])
+        if (value < 0).any():
+            raise self._not_numbered("a value has no ordinal")
         order = np.lexsort((value, prop, item))
         item, first, prop, value = item[order], first[order], prop[order], value[order]
         indptr = np.searchsorted(item, np.append(ords, ords[-1] + 1 if len(ords) else 0))
         position = np.arange(len(item)) - np.searchsorted(item, item)
         return Neighbours(indptr, prop, value, first + position)
+
+    def _property_ords(self, names: list[str]) -> Ints:
+        try:
+            return tables.positions(
+                pa.chunked_array([names], pa.string()), pa.array(self.property_names(), pa.string())
+            )
+        except ValueError as error:
+            raise self._not_numbered(str(error)) from error
+
+    def _refused_write(self) -> ReadOnlyStore:
+        return ReadOnlyStore(f"{self.location} was opened to read: writing needs graphstore.open(location, 'w')")
+
+    def _not_numbered(self, reason: str) -> StoreError:
+        return StoreError(
+            f"{self.location} has triples that this handle has no ordinals of ({reason}): if a query wrote them, "
+            "ingest again (empty tables will do); then open the store again"
+        )
 
     def _edges(self, ords: Ints) -> dict[str, Any]:
         """Columns item, first, property (names) and value of the training triples of these items, in any order."""
@@ -130,13 +153,15 @@ class DatabaseStore(Store):
     def _typed(self, rows: pa.Table, fields: Sequence[str]) -> pa.Table:
         """Columns `field_x` as x, of the field's own type whatever the rows held."""
         kinds = self._fields()
-        columns = {name: rows[f"field_{name}"].cast(changes._TYPES[kinds[name]]) for name in fields}
+        columns = {name: rows[f"field_{name}"].cast(changes.TYPES[kinds[name]]) for name in fields}
         return pa.table({"id": rows["id"].cast(pa.string())} | columns)
 
     def _fields(self) -> dict[str, str]:
         """Names and types of the items' columns, id first."""
-        fields: dict[str, str] = json.loads(self._metadata().get("item_fields", NO_FIELDS))
-        return fields
+        if self._cached_fields is None:
+            named = self._metadata().get("item_fields")
+            self._cached_fields = json.loads(named) if named else BASE_FIELDS
+        return self._cached_fields or BASE_FIELDS
 
     def _metadata(self) -> dict[str, str]:
         rows = self._rows("MATCH (m:Metadata) RETURN m.key AS key, m.value AS value")
@@ -148,12 +173,13 @@ class DatabaseStore(Store):
         known = self._fields()
         items = changes.checked_types(items, known)
         fields = known | changes.kinds(items)
-        self._declare(fields, known)
+        self._declare({name: kind for name, kind in fields.items() if name not in known})
         old_items = self.items([name for name in items.column_names if name != "id" and name in known])
         for name in items.column_names:
             if name not in old_items.column_names:
                 old_items = old_items.append_column(name, pa.nulls(len(old_items), items.schema.field(name).type))
         old_triples = self._triples((None, *self.counts().splits))
+        triples = changes.completed(triples, old_triples, KEY)
         item_changes = changes.difference(items, old_items, ("id",))
         triple_changes = changes.difference(triples, old_triples, KEY)
         graph = self._numbered(old_items, old_triples, item_changes, triple_changes, properties)
@@ -178,15 +204,17 @@ class DatabaseStore(Store):
         return Numbered.of(ids, changes.merged(old_triples, triples, KEY), groups)
 
     def _write(self, items: Changes, triples: Changes, graph: Numbered, fields: dict[str, str]) -> int:
-        """Nodes, then relationships, then the version, so that an ingest that was cut off is completed by the next."""
+        """Nodes, then relationships, then the version: the same ingest again completes one that was cut off, and the
+        mark that this left makes it a new version."""
         nodes = {
             "Item": changes.difference(graph.items, self._numbers("Item", "id", ("ord", "first")), ("id",)),
             "Value": changes.difference(graph.values, self._numbers("Value", "text", ("ord",)), ("text",)),
             "Property": changes.difference(graph.properties, self._properties(), ("name",)),
         }
-        version = self.data_version
-        if not (items or triples or any(nodes.values())):
+        version, unfinished = self.data_version, self._metadata().get("ingest") == "unfinished"
+        if not (unfinished or items or triples or any(nodes.values())):
             return version
+        self._set_metadata({"ingest": "unfinished"})
         new_items = items.new.join(nodes["Item"].new, ["id"], join_type="inner")
         self._add_nodes("Item", "id", new_items)
         self._update_nodes("Item", "id", items.changed)
@@ -194,14 +222,14 @@ class DatabaseStore(Store):
         for label, key in (("Value", "text"), ("Property", "name")):
             self._add_nodes(label, key, nodes[label].new)
             self._update_nodes(label, key, nodes[label].changed)
-        self._add_triples(tables.sorted_triples(triples.new))
+        self._add_triples(tables.sorted_triples(triples.new), graph.values["text"].combine_chunks())
         self._update_triples(triples.changed)
-        metadata = {"item_fields": json.dumps(fields), "data_version": str(version + 1)}
-        self._set_metadata(pa.table({"key": list(metadata), "value": list(metadata.values())}))
-        self._cached_names = self._cached_items = None
+        self._set_metadata({"item_fields": json.dumps(fields), "data_version": str(version + 1), "ingest": "finished"})
+        self._forget()
         return version + 1
 
-    def _set_metadata(self, given: pa.Table) -> None:
+    def _set_metadata(self, values: dict[str, str]) -> None:
+        given = pa.table({"key": list(values), "value": list(values.values())})
         there = self._rows("MATCH (m:Metadata) RETURN m.key AS key, m.value AS value")
         found = changes.difference(given, _strings(there), ("key",))
         self._add_nodes("Metadata", "key", found.new)
@@ -235,8 +263,8 @@ class DatabaseStore(Store):
         """Rows of one of our own queries."""
 
     @abstractmethod
-    def _declare(self, fields: dict[str, str], known: dict[str, str]) -> None:
-        """Make the schema, and room for the item fields that are not `known` yet."""
+    def _declare(self, fields: dict[str, str]) -> None:
+        """Make room for new item fields of these types."""
 
     @abstractmethod
     def _add_nodes(self, label: str, key: str, rows: pa.Table) -> None: ...
@@ -246,7 +274,8 @@ class DatabaseStore(Store):
         """Set the columns of `rows` on the nodes with these keys."""
 
     @abstractmethod
-    def _add_triples(self, rows: pa.Table) -> None: ...
+    def _add_triples(self, rows: pa.Table, values: pa.Array) -> None:
+        """`values`: the texts by ordinal, which the nodes carry by now."""
 
     @abstractmethod
     def _update_triples(self, rows: pa.Table) -> None:

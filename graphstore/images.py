@@ -5,7 +5,9 @@ Both are only appended to; a record is written after its bytes, so that a stop i
 promised.
 """
 
+import fcntl
 import mmap
+import os
 import struct
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
@@ -17,7 +19,7 @@ PREFIX = "sha256:"
 _RECORD = struct.Struct("<32sQQ")
 
 
-class UnknownImage(StoreError, KeyError):
+class UnknownImage(StoreError):
     """A key that the pack has not."""
 
 
@@ -42,11 +44,18 @@ class ImagePack:
         if key not in self:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._pack.open("ab") as pack:
-                offset = pack.tell()
+                fcntl.flock(pack, fcntl.LOCK_EX)  # others may add to the pack of a server's store
+                offset = pack.seek(0, os.SEEK_END)
                 pack.write(data)
-            with self._index.open("ab") as index:
-                index.write(_RECORD.pack(bytes.fromhex(key.removeprefix(PREFIX)), offset, len(data)))
+                pack.flush()
+                self._append(_RECORD.pack(bytes.fromhex(key.removeprefix(PREFIX)), offset, len(data)))
         return key
+
+    def _append(self, record: bytes) -> None:
+        with self._index.open("ab") as index:
+            whole = index.tell() - index.tell() % _RECORD.size
+            index.truncate(whole)  # half a record is what a stop left
+            index.write(record)
 
     def get(self, key: str) -> bytes:
         """The bytes behind a key.
@@ -60,7 +69,10 @@ class ImagePack:
         if self._map is None or offset + length > len(self._map):
             with self._pack.open("rb") as pack:
                 self._map = mmap.mmap(pack.fileno(), 0, access=mmap.ACCESS_READ)
-        return self._map[offset : offset + length]
+        data = self._map[offset : offset + length]
+        if len(data) != length:
+            raise StoreError(f"{self._pack} ends before image {key}: it was cut off, ingest the images again")
+        return data
 
     def __contains__(self, key: object) -> bool:
         if key not in self._places:

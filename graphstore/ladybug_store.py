@@ -10,14 +10,14 @@ import fcntl
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 import ladybug
 import pandas as pd
 import pyarrow as pa
 
 from graphstore.database import DatabaseStore
-from graphstore.errors import QueryError, ReadOnlyStore, StoreLocked, StoreNotFound
+from graphstore.errors import QueryError, StoreError, StoreLocked, StoreNotFound
 from graphstore.images import ImagePack
 from graphstore.store import Mode
 
@@ -46,10 +46,10 @@ class FileLock:
             fcntl.flock(self.file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:
             self.file.seek(0)
-            holders = self.file.read().split()
+            holders = [process for process in dict.fromkeys(self.file.read().split()) if _runs(int(process))]
             self.file.close()
             raise StoreLocked(
-                f"{path.with_suffix('')} is in use by process {', '.join(dict.fromkeys(holders)) or 'unknown'}: "
+                f"{path.with_suffix('')} is in use by process {', '.join(holders) or 'unknown'}: "
                 + ("writing needs it alone" if exclusive else "it is being written to")
             ) from None
         if exclusive:
@@ -61,19 +61,30 @@ class FileLock:
         self.file.close()
 
 
+def _runs(process: int) -> bool:
+    """Readers that ended leave their line in the lock file."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
+
+
 class SharedDatabase:
     """One database object a file and process, with its lock, counted by the handles that use it."""
 
-    _open: dict[tuple[int, Path], "SharedDatabase"] = {}
+    _open: ClassVar[dict[tuple[int, Path], "SharedDatabase"]] = {}
 
     def __init__(self, path: Path, read_only: bool) -> None:
         self.key = (os.getpid(), path)
         self.lock = FileLock(path.with_name(path.name + ".lock"), exclusive=not read_only)
         try:
             self.database = ladybug.Database(str(path), read_only=read_only)
-        except BaseException:
+        except RuntimeError as error:
             self.lock.release()
-            raise
+            raise StoreNotFound(f"{path} does not open as a Ladybug database: {error}") from error
         self.handles = 0
 
     @classmethod
@@ -118,13 +129,14 @@ class LadybugStore(DatabaseStore):
                 self._connection.execute(statement)
 
     def close(self) -> None:
-        if self._shared is not None:
+        if self._shared is not None and self._shared.key[0] == os.getpid():
             self._connection.close()
             self._shared.release()
-            self._shared = None
+        self._shared = None
 
     def _query(self, cypher: str, parameters: Mapping[str, Any]) -> pd.DataFrame:
-        self._cached_names = self._cached_items = None  # the query may write
+        if not self.read_only:
+            self._forget()
         return self._execute(cypher, parameters).get_as_df()
 
     def _rows(self, cypher: str, **parameters: Any) -> pa.Table:
@@ -133,18 +145,21 @@ class LadybugStore(DatabaseStore):
     def _execute(self, cypher: str, parameters: Mapping[str, Any]) -> ladybug.QueryResult:
         if self._shared is None:
             raise QueryError(f"{self.location}: the store was closed")
+        if self._shared.key[0] != os.getpid():  # it would hang
+            raise StoreError(f"{self.location}: a handle opened before a fork; open the store in this process")
         try:
-            return self._connection.execute(cypher, dict(parameters))
+            found = self._connection.execute(cypher, dict(parameters))
         except RuntimeError as error:
             if "read-only" in str(error):
-                raise ReadOnlyStore(
-                    f"{self.location} was opened to read: writing needs graphstore.open(location, 'w')"
-                ) from error
+                raise self._refused_write() from error
             raise QueryError(f"{self.location}: {error}") from error
+        if isinstance(found, list):
+            raise QueryError(f"{self.location}: one statement a query (got {len(found)})")
+        return found
 
-    def _declare(self, fields: dict[str, str], known: dict[str, str]) -> None:
-        for name in fields.keys() - known.keys():
-            self._execute(f"ALTER TABLE Item ADD IF NOT EXISTS `{name}` {fields[name]}", {})
+    def _declare(self, fields: dict[str, str]) -> None:
+        for name, kind in fields.items():
+            self._execute(f"ALTER TABLE Item ADD IF NOT EXISTS `{name}` {kind}", {})
 
     def _add_nodes(self, label: str, key: str, rows: pa.Table) -> None:
         if len(rows):
@@ -155,7 +170,7 @@ class LadybugStore(DatabaseStore):
         assignments = ", ".join(f"n.`{name}` = row.`{name}`" for name in rows.column_names if name != key)
         self._unwind(f"UNWIND $rows AS row MATCH (n:{label} {{{key}: row.`{key}`}}) SET {assignments}", rows)
 
-    def _add_triples(self, rows: pa.Table) -> None:
+    def _add_triples(self, rows: pa.Table, values: pa.Array) -> None:
         if len(rows):
             ordered = rows.select(["item", "value", "property", "source", "split"]).combine_chunks()
             self._execute("COPY HAS FROM $rows", {"rows": ordered})

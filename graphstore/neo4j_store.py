@@ -1,25 +1,26 @@
 """The store in a Neo4j server: the system of record, and the reference for every answer.
 
 The password comes from the environment (K3M_NEO4J_PASSWORD) and appears nowhere else. A driver does not survive a
-fork: a handle that finds itself in another process opens its own.
+fork: a handle that finds itself in another process opens its own. An index of Neo4j's holds 8 KB, a value may be
+longer: the nodes of values are found by a digest of their text.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import neo4j
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
-from neo4j import exceptions
+from neo4j.exceptions import DriverError, Neo4jError
 
 from graphstore import tables
 from graphstore.database import DatabaseStore
-from graphstore.errors import ConnectionFailed, QueryError, ReadOnlyStore, StoreError
+from graphstore.errors import ConnectionFailed, QueryError, StoreError, StoreNotFound
 from graphstore.images import ImagePack
 from graphstore.store import Mode
 from graphstore.tables import Ints
@@ -27,7 +28,7 @@ from graphstore.tables import Ints
 PASSWORD = "K3M_NEO4J_PASSWORD"
 SCHEMA = (
     "CREATE CONSTRAINT k3m_item IF NOT EXISTS FOR (n:Item) REQUIRE n.id IS UNIQUE",
-    "CREATE CONSTRAINT k3m_value IF NOT EXISTS FOR (n:Value) REQUIRE n.text IS UNIQUE",
+    "CREATE CONSTRAINT k3m_value IF NOT EXISTS FOR (n:Value) REQUIRE n.digest IS UNIQUE",
     "CREATE CONSTRAINT k3m_property IF NOT EXISTS FOR (n:Property) REQUIRE n.name IS UNIQUE",
     "CREATE CONSTRAINT k3m_metadata IF NOT EXISTS FOR (n:Metadata) REQUIRE n.key IS UNIQUE",
     # No constraint on ordinals: while they are renumbered, two nodes share one for a moment.
@@ -35,20 +36,20 @@ SCHEMA = (
     "CREATE INDEX k3m_value_ord IF NOT EXISTS FOR (n:Value) ON (n.ord)",
     "CALL db.awaitIndexes(60)",
 )
-# Columns as lists in one record: many times faster over Bolt than a record an edge. A list drops nulls: null is NULL.
-NULL = "\x00"
+# Columns as lists in one record: many times faster over Bolt than a record an edge. A list drops nulls: they come as 0.
 NEIGHBOURS = (
     "MATCH (i:Item) WHERE i.ord IN $ords MATCH (i)-[h:HAS]->(v:Value) WHERE h.split IS NULL "
-    "RETURN collect(i.ord) AS item, collect(i.first) AS first, collect(h.property) AS property, collect(v.ord) AS value"
+    "RETURN collect(i.ord) AS item, collect(i.first) AS first, collect(h.property) AS property, "
+    "collect(coalesce(v.ord, -1)) AS value"
 )
 TRIPLES = (
-    "MATCH (i:Item) WHERE i.ord >= $start AND i.ord < $end MATCH (i)-[h:HAS]->(v:Value) "
+    "MATCH (i:Item) WHERE i.id IN $ids MATCH (i)-[h:HAS]->(v:Value) "
     "WHERE h.split IN $splits OR ($training AND h.split IS NULL) "
     "RETURN collect(i.id) AS item, collect(h.property) AS property, collect(v.text) AS value, "
-    "collect(coalesce(h.source, $null)) AS source, collect(coalesce(h.split, $null)) AS split"
+    "collect(coalesce(h.source, 0)) AS source, collect(coalesce(h.split, 0)) AS split"
 )
 ADD_TRIPLES = (
-    "UNWIND $rows AS row MATCH (i:Item {id: row[0]}) UNWIND row[1] AS fact MATCH (v:Value {text: fact[1]}) "
+    "UNWIND $rows AS row MATCH (i:Item {id: row[0]}) UNWIND row[1] AS fact MATCH (v:Value {ord: fact[1]}) "
     "CREATE (i)-[:HAS {property: fact[0], source: fact[2], split: fact[3]}]->(v)"
 )
 UPDATE_TRIPLES = (
@@ -62,16 +63,19 @@ class Neo4jStore(DatabaseStore):
     """A store behind a URL, neo4j://user@host:port/database or another scheme of the driver's.
 
     Raises:
-        StoreError: for a URL with a password in it.
-        ConnectionFailed: no server there, or it refuses the user; names the URL, never the password.
+        ConnectionFailed: no server there, or it refuses the user, or the URL is none or holds a password (never shown).
+        StoreNotFound: a server without that database.
     """
+
+    _closed = False
 
     def __init__(self, url: str, mode: Mode) -> None:
         super().__init__(url, mode)
         parts = urlsplit(url)
-        if parts.password is not None:
-            raise StoreError(f"a URL holds no password: put it into the environment variable {PASSWORD}")
-        self._address = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+        user, _, host = parts.netloc.rpartition("@")
+        if ":" in user:
+            raise ConnectionFailed(f"a store's URL holds no password: put it into the environment variable {PASSWORD}")
+        self._address = f"{parts.scheme}://{host}"
         self._user, self._database = parts.username or "neo4j", parts.path.strip("/") or "neo4j"
         self.images = ImagePack(image_folder(url), self.read_only)
         self._driver: neo4j.Driver | None = None
@@ -84,9 +88,11 @@ class Neo4jStore(DatabaseStore):
     def close(self) -> None:
         if self._driver is not None and self._process == os.getpid():
             self._driver.close()
-        self._driver = None
+        self._driver, self._closed = None, True
 
     def _session(self) -> neo4j.Session:
+        if self._closed:
+            raise QueryError(f"{self.location}: the store was closed")
         if self._driver is None or self._process != os.getpid():
             password = os.environ.get(PASSWORD)
             auth = (self._user, password) if password else None
@@ -96,7 +102,8 @@ class Neo4jStore(DatabaseStore):
         return self._driver.session(database=self._database, default_access_mode=access)
 
     def _query(self, cypher: str, parameters: Mapping[str, Any]) -> pd.DataFrame:
-        self._cached_names = self._cached_items = None  # the query may write
+        if not self.read_only:
+            self._forget()
         columns, rows = self._run(cypher, parameters)
         return pd.DataFrame(rows, columns=columns)
 
@@ -106,45 +113,45 @@ class Neo4jStore(DatabaseStore):
         return pa.table({name: pa.array(column) for name, column in zip(columns, by_column, strict=True)})
 
     def _run(self, cypher: str, parameters: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
+        with self._named_errors(), self._session() as session:
+            result = session.run(cypher, dict(parameters))
+            return list(result.keys()), result.values()
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
         try:
-            with self._session() as session:
-                result = session.run(cypher, dict(parameters))  # type: ignore[arg-type]  # our templates, and the user's query
-                return list(result.keys()), result.values()
-        except (exceptions.ServiceUnavailable, exceptions.AuthError, exceptions.ConfigurationError) as error:
-            raise ConnectionFailed(f"{self.location}: {error} (user {self._user}; password from {PASSWORD})") from error
-        except exceptions.ClientError as error:
-            if error.code == "Neo.ClientError.Statement.AccessMode":
-                raise ReadOnlyStore(
-                    f"{self.location} was opened to read: writing needs graphstore.open(location, 'w')"
-                ) from error
-            raise QueryError(f"{self.location}: {error.message}") from error
+            yield
+        except DriverError as error:
+            raise self._connection_failed(str(error)) from error
+        except Neo4jError as error:
+            raise self._named(error.code or "", error.message or "") from error
+
+    def _named(self, code: str, message: str) -> StoreError:
+        if code.startswith("Neo.ClientError.Security"):
+            return self._connection_failed(message)
+        if code == "Neo.ClientError.Database.DatabaseNotFound":
+            return StoreNotFound(f"{self.location}: {message}")
+        if code == "Neo.ClientError.Statement.AccessMode":
+            return self._refused_write()
+        return QueryError(f"{self.location}: {message}")
+
+    def _connection_failed(self, message: str) -> ConnectionFailed:
+        return ConnectionFailed(f"{self.location}: {message} (user {self._user}; password from {PASSWORD})")
 
     # A column a list
 
-    def _triples(self, splits: Any) -> pa.Table:
-        named = [name for name in splits if name is not None]
+    def _triples(self, splits: Collection[str | None]) -> pa.Table:
+        named = {"splits": [name for name in splits if name is not None], "training": None in splits}
+        ids = self._lists("MATCH (i:Item) RETURN collect(i.id)", ("id",))["id"]
         parts = [
-            self._lists(
-                TRIPLES,
-                tables.TRIPLE_COLUMNS,
-                start=start,
-                end=start + _BATCH,
-                splits=named,
-                training=None in splits,
-                null=NULL,
-            )
-            for start in range(0, max(self._count_items(), 1), _BATCH)
+            self._lists(TRIPLES, tables.TRIPLE_COLUMNS, ids=ids[start : start + _BATCH], **named)
+            for start in range(0, len(ids), _BATCH)
         ]
-        found = pa.concat_tables(
-            [pa.table({name: pa.array(part[name], pa.string()) for name in part}) for part in parts]
-        )
-        for place, name in ((3, "source"), (4, "split")):
-            column = found[name]
-            found = found.set_column(place, name, pc.if_else(pc.equal(column, NULL), None, column))
-        return found
-
-    def _count_items(self) -> int:
-        return self._rows("MATCH (i:Item) RETURN count(*) AS n")["n"][0].as_py()
+        for part in parts:
+            for name in ("source", "split"):
+                part[name] = [text or None for text in part[name]]
+        schema = pa.schema([(name, pa.string()) for name in tables.TRIPLE_COLUMNS])
+        return pa.concat_tables([schema.empty_table(), *(pa.table(part, schema=schema) for part in parts)])
 
     def _edges(self, ords: Ints) -> dict[str, Any]:
         return self._lists(NEIGHBOURS, ("item", "first", "property", "value"), ords=ords.tolist())
@@ -155,21 +162,35 @@ class Neo4jStore(DatabaseStore):
 
     # What is written
 
-    def _declare(self, fields: dict[str, str], known: dict[str, str]) -> None:
+    def _declare(self, fields: dict[str, str]) -> None:
         """Nodes take any property."""
 
     def _add_nodes(self, label: str, key: str, rows: pa.Table) -> None:
+        if label == "Value":
+            rows = _with_digest(rows)
         self._unwind(f"UNWIND $rows AS row CREATE (n:{label}) SET n = row", rows)
 
     def _update_nodes(self, label: str, key: str, rows: pa.Table) -> None:
+        if label == "Value" and len(rows):
+            rows, key = _with_digest(rows), "digest"
+            self._digest_what_queries_made()
         self._unwind(f"UNWIND $rows AS row MATCH (n:{label} {{{key}: row.{key}}}) SET n += row", rows)
 
-    def _add_triples(self, rows: pa.Table) -> None:
+    def _digest_what_queries_made(self) -> None:
+        made = self._rows("MATCH (v:Value) WHERE v.digest IS NULL RETURN v.text AS text")
+        cypher = (
+            "UNWIND $rows AS row MATCH (v:Value) WHERE v.digest IS NULL AND v.text = row.text SET v.digest = row.digest"
+        )
+        self._unwind(cypher, _with_digest(made))
+
+    def _add_triples(self, rows: pa.Table, values: pa.Array) -> None:
         """Rows as lists, grouped by item: one look-up an item, and less to send than maps."""
         for start in range(0, len(rows), _BATCH):
-            part = rows.slice(start, _BATCH).to_pydict()
+            batch = rows.slice(start, _BATCH)
+            ords = tables.positions(batch["value"], values).tolist()
+            part = batch.to_pydict()
             grouped: dict[str, list[tuple[Any, ...]]] = {}
-            facts = zip(part["property"], part["value"], part["source"], part["split"], strict=True)
+            facts = zip(part["property"], ords, part["source"], part["split"], strict=True)
             for item, fact in zip(part["item"], facts, strict=True):
                 grouped.setdefault(item, []).append(fact)
             self._write_batch(ADD_TRIPLES, [[item, [list(fact) for fact in own]] for item, own in grouped.items()])
@@ -183,8 +204,13 @@ class Neo4jStore(DatabaseStore):
 
     def _write_batch(self, cypher: str, rows: list[Any]) -> None:
         """One transaction, tried again where the server says that the error passes."""
-        with self._session() as session:
-            session.execute_write(lambda transaction: transaction.run(cypher, rows=rows).consume())  # type: ignore[arg-type]
+        with self._named_errors(), self._session() as session:
+            session.execute_write(lambda transaction: transaction.run(cypher, rows=rows).consume())
+
+
+def _with_digest(values: pa.Table) -> pa.Table:
+    digests = [sha256(text.encode()).hexdigest() for text in values["text"].to_pylist()]
+    return values.append_column("digest", pa.array(digests, pa.string()))
 
 
 def image_folder(url: str) -> Path:

@@ -39,24 +39,34 @@ class StoreFeatures(FeatureStore):
         same = all(attr.index is items[0].index for attr in items)
         if not items or not same:
             return [self._get_tensor(attr) for attr in attrs]
-        columns = self._item_columns(items[0].index, [attr.attr_name for attr in items])
+        columns = self._item_columns(items[0], [attr.attr_name for attr in items])
         return [columns[attr.attr_name] if attr.group_name == "item" else self._get_tensor(attr) for attr in attrs]
 
     def _get_tensor(self, attr: TensorAttr) -> NDArray[np.object_]:
         if attr.group_name == "item":
-            return self._item_columns(attr.index, [attr.attr_name])[attr.attr_name]
+            return self._item_columns(attr, [attr.attr_name])[attr.attr_name]
         if (attr.group_name, attr.attr_name) == ("value", "text"):
-            return self.store.value_texts(_ordinals(attr.index, self.store.num_values))
+            return self.store.value_texts(self._ordinals(attr))
         raise KeyError(f"no feature {attr.group_name}.{attr.attr_name} (item fields and value.text)")
 
-    def _item_columns(self, index: Any, names: list[str]) -> dict[str, NDArray[np.object_]]:
-        columns = self.store.item_features(_ordinals(index, self.store.num_items), names)
+    def _item_columns(self, attr: TensorAttr, names: list[str]) -> dict[str, NDArray[np.object_]]:
+        columns = self.store.item_features(self._ordinals(attr), names)
         if "image" in columns:
-            pictures = [None if key is None else self.store.images.get(key) for key in columns["image"]]
-            columns["image"] = np.array([*pictures, None], dtype=object)[
-                :-1
-            ]  # a lone bytes object would become its own array
+            keys = columns["image"]
+            columns["image"] = np.empty(len(keys), dtype=object)
+            columns["image"][:] = [None if key is None else self.store.images.get(key) for key in keys]
         return columns
+
+    def _ordinals(self, attr: TensorAttr) -> Ints:
+        """An index of PyG's: a tensor or array of ordinals, a slice, or None for all."""
+        if attr.index is None or isinstance(attr.index, slice):
+            return np.arange(*self._get_tensor_size(attr))[attr.index or slice(None)]
+        index = np.asarray(attr.index)
+        if len(index) and not np.issubdtype(index.dtype, np.integer):
+            raise TypeError(
+                f"{attr.group_name}.{attr.attr_name} is asked for by ordinals (got an index of {index.dtype})"
+            )
+        return index.astype(np.int64)
 
     def _get_tensor_size(self, attr: TensorAttr) -> tuple[int, ...]:
         return (self.store.num_items if attr.group_name == "item" else self.store.num_values,)
@@ -80,23 +90,21 @@ class StoreGraph(GraphStore):
         return [EdgeAttr(HAS, EdgeLayout.COO, is_sorted=False, size=size)]
 
     def _get_edge_index(self, edge_attr: EdgeAttr) -> tuple[Tensor, Tensor] | None:
-        if edge_attr.edge_type != HAS or edge_attr.layout != EdgeLayout.COO:
-            return None  # PyG derives the other layouts from this one
-        neighbours = self.store.neighbours(np.arange(self.store.num_items))
-        item = np.repeat(np.arange(self.store.num_items), np.diff(neighbours.indptr))
-        return torch.from_numpy(item), torch.from_numpy(neighbours.value.copy())
+        """(row, col) of COO, (row pointer, col) of CSR, (row, column pointer) of CSC."""
+        if edge_attr.edge_type != HAS:
+            return None
+        found = self.store.neighbours(np.arange(self.store.num_items))
+        item = np.repeat(np.arange(len(found.indptr) - 1), np.diff(found.indptr))
+        if edge_attr.layout == EdgeLayout.COO:
+            return torch.from_numpy(item), torch.from_numpy(found.value)
+        if edge_attr.layout == EdgeLayout.CSR:
+            return torch.from_numpy(found.indptr), torch.from_numpy(found.value)
+        by_value = np.argsort(found.value, kind="stable")
+        pointer = np.searchsorted(found.value[by_value], np.arange(self.store.num_values + 1))
+        return torch.from_numpy(item[by_value]), torch.from_numpy(pointer)
 
     def _put_edge_index(self, edge_index: Any, edge_attr: EdgeAttr) -> NoReturn:
         raise ReadOnlyStore("edges are changed by an ingest")
 
     def _remove_edge_index(self, edge_attr: EdgeAttr) -> NoReturn:
         raise ReadOnlyStore("edges are changed by an ingest")
-
-
-def _ordinals(index: Any, size: int) -> Ints:
-    """An index of PyG's: a tensor or array of ordinals, a slice, or None for all."""
-    if index is None:
-        return np.arange(size)
-    if isinstance(index, slice):
-        return np.arange(size)[index]
-    return np.asarray(index, dtype=np.int64)

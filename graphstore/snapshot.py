@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from graphstore import tables
 from graphstore.arrays import Arrays, ArrayStore
 from graphstore.errors import StaleSnapshot, StoreError, StoreNotFound
 from graphstore.images import ImagePack
@@ -70,8 +69,8 @@ def open_snapshot(directory: Path, beside: Store | None = None) -> ArrayStore:
     meta = json.loads((directory / META).read_text(encoding="utf-8"))
     if beside is not None and beside.data_version != meta["data_version"]:
         raise StaleSnapshot(
-            f"{directory} is a snapshot of data version {meta['data_version']}, {beside.location} is at {beside.data_version}: "
-            f"renew it with k3m snapshot {beside.location} {directory}"
+            f"{directory} is a snapshot of data version {meta['data_version']}, "
+            f"{beside.location} is at {beside.data_version}: renew it with k3m snapshot {beside.location} {directory}"
         )
     read = {name: pa.ipc.open_file(pa.memory_map(str(directory / f"{name}.arrow"))).read_all() for name in _TABLES}
     arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}

@@ -101,7 +101,8 @@ class Store(ABC):
         Args:
             items: id and any of title, category, image (a key of `images`) and further scalar columns.
             triples: item, property, value, and where there are such source and split; split null is for training.
-            properties: name and group.
+            properties: name and group of properties that triples have.
+        A column that is not given leaves what is there as it is; a null in one that is given takes it away.
 
         Raises:
             SchemaError: naming the first row that is wrong; nothing is written then.
@@ -109,7 +110,8 @@ class Store(ABC):
         """
         self._require_writable("ingest")
         item_rows, triple_rows = tables.item_table(items), tables.triple_table(triples)
-        tables.require_known_items(triple_rows, pa.chunked_array([*item_rows["id"].chunks, *self.items()["id"].chunks]))
+        ids = pa.chunked_array([*item_rows["id"].chunks, *self.items()["id"].chunks], pa.string())
+        tables.require_known_items(triple_rows, ids)
         return self._ingest(item_rows, triple_rows, tables.property_table(properties))
 
     # What is asked by Cypher
@@ -196,9 +198,18 @@ class Store(ABC):
         distinct, place = np.unique(asked, return_inverse=True)
         return {name: column[place] for name, column in self._item_features(distinct, fields).items()}
 
-    @abstractmethod
     def value_texts(self, ords: ArrayLike) -> NDArray[np.object_]:
-        """Texts of the values with these ordinals, in their order."""
+        """Texts of the values with these ordinals, in their order.
+
+        Raises:
+            UnknownItems: naming up to five ordinals that the store has not.
+        """
+        distinct, place = np.unique(np.asarray(ords, dtype=np.int64).reshape(-1), return_inverse=True)
+        found = self._value_texts(distinct)
+        self._require_found([value for value in distinct.tolist() if value not in found], "value")
+        texts = np.empty(len(distinct), dtype=object)
+        texts[:] = [found[value] for value in distinct.tolist()]
+        return texts[place]
 
     @abstractmethod
     def property_names(self) -> list[str]:
@@ -242,6 +253,10 @@ class Store(ABC):
         """Of ascending, distinct, known ordinals."""
 
     @abstractmethod
+    def _value_texts(self, ords: Ints) -> dict[int, str]:
+        """Of those of the ascending, distinct ordinals that are there."""
+
+    @abstractmethod
     def _triples(self, splits: Collection[str | None]) -> pa.Table: ...
 
     def _checked_ords(self, ords: ArrayLike) -> Ints:
@@ -249,10 +264,10 @@ class Store(ABC):
         self._require_found(asked[(asked < 0) | (asked >= self.num_items)].tolist())
         return asked
 
-    def _require_found(self, missing: list[Any]) -> None:
+    def _require_found(self, missing: list[Any], what: str = "item") -> None:
         if missing:
             shown = ", ".join(map(repr, missing[:5])) + (", ..." if len(missing) > 5 else "")
-            raise UnknownItems(f"{self.location} has no item {shown} ({len(missing)} unknown of those asked for)")
+            raise UnknownItems(f"{self.location} has no {what} {shown} ({len(missing)} unknown of those asked for)")
 
     def _require_writable(self, what: str) -> None:
         if self.read_only:

@@ -1,5 +1,8 @@
 """Tables of items, triples and properties as every store takes them, checked; and their ordinals.
 
+Strings are any text, of any length but for item ids and property names (MAX_KEY_BYTES, what Neo4j's indexes hold).
+NaN is null.
+
 An item's ordinal is its id's rank in code-point order. Values and properties rank likewise, those of training triples
 first and those that only kept-back triples have last, so that training sees the same ordinals whether kept-back
 triples exist or not. A training triple's edge id is its rank in (item, property, value) order. Arrow sorts strings by
@@ -8,6 +11,7 @@ their UTF-8 bytes, which is code-point order.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,7 +21,7 @@ from numpy.typing import NDArray
 
 from graphstore.errors import SchemaError
 
-Table = pa.Table | pd.DataFrame
+Table: TypeAlias = pa.Table | pd.DataFrame
 Ints = NDArray[np.int64]
 
 ITEM_FIELDS = ("title", "category", "image")
@@ -25,52 +29,58 @@ TRIPLE_COLUMNS = ("item", "property", "value", "source", "split")
 KEY = ("item", "property", "value")
 RESERVED = ("ord", "first")
 """Columns of ours on items."""
+MAX_KEY_BYTES = 8000
 
 
 def as_arrow(table: Table) -> pa.Table:
-    """Arrow with plain strings; a column of nulls alone is one of strings."""
+    """Arrow with plain strings and null for NaN; a column of nulls alone is one of strings."""
     if isinstance(table, pd.DataFrame):
         table = pa.Table.from_pandas(table, preserve_index=False)
     table = table.replace_schema_metadata(None)
     for place, field in enumerate(table.schema):
-        if pa.types.is_large_string(field.type) or pa.types.is_null(field.type) or pa.types.is_dictionary(field.type):
-            table = table.set_column(place, field.name, table[field.name].cast(pa.string()))
+        table = table.set_column(place, field.name, _plain(table[field.name]))
     return table
 
 
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_large_string(kind) or pa.types.is_null(kind) or pa.types.is_dictionary(kind):
+        return column.cast(pa.string())
+    if pa.types.is_floating(kind):
+        return pc.if_else(pc.is_nan(column), None, column)
+    return column
+
+
 def item_table(items: Table) -> pa.Table:
-    """id, title, category, image and any further columns, sorted by id.
+    """id and any of title, category, image and further columns, sorted by id.
 
     Raises:
         SchemaError: no id column, an empty or repeated id, or a column name that is ours.
     """
     table = as_arrow(items)
     _require_columns("items", table, ("id",))
-    reserved = sorted(set(RESERVED) & set(table.column_names))
+    reserved = [name for name in table.column_names if name.lower() in RESERVED]
     if reserved:
         raise SchemaError(f"items may not have a column {', '.join(reserved)}: the store keeps its own there")
-    _require_text("items", table, "id")
-    for field in ITEM_FIELDS:
-        if field not in table.column_names:
-            table = table.append_column(field, pa.nulls(len(table), pa.string()))
+    _require_text("items", table, "id", MAX_KEY_BYTES)
     _require_distinct("items", table, ("id",))
     return table.take(pc.sort_indices(table["id"]))
 
 
 def triple_table(triples: Table) -> pa.Table:
-    """item, property, value, source, split, sorted by the first three.
+    """item, property, value and those of source, split that are given, sorted by the first three.
 
     Raises:
         SchemaError: a missing column, an empty cell, or the same triple twice.
     """
     table = as_arrow(triples)
     _require_columns("triples", table, KEY)
-    for column in KEY:
-        _require_text("triples", table, column)
-    for column in ("source", "split"):
-        if column not in table.column_names:
-            table = table.append_column(column, pa.nulls(len(table), pa.string()))
-    table = table.select(list(TRIPLE_COLUMNS)).cast(pa.schema([(name, pa.string()) for name in TRIPLE_COLUMNS]))
+    for column, longest in (("item", MAX_KEY_BYTES), ("property", MAX_KEY_BYTES), ("value", None)):
+        _require_text("triples", table, column, longest)
+    given = [name for name in TRIPLE_COLUMNS if name in table.column_names]
+    table = table.select(given).cast(pa.schema([(name, pa.string()) for name in given]))
+    if "split" in given:  # null is for training; an empty name could be either
+        _refuse_rows("triples", table, "an empty split", pc.fill_null(pc.equal(table["split"], ""), False))
     _require_distinct("triples", table, KEY)
     return sorted_triples(table)
 
@@ -81,8 +91,17 @@ def property_table(properties: Table | None) -> pa.Table:
         return pa.table({"name": pa.array([], pa.string()), "group": pa.array([], pa.string())})
     table = as_arrow(properties)
     _require_columns("properties", table, ("name", "group"))
+    _require_text("properties", table, "name", MAX_KEY_BYTES)
     _require_distinct("properties", table, ("name",))
-    return table.select(["name", "group"])
+    return table.select(["name", "group"]).cast(pa.schema([("name", pa.string()), ("group", pa.string())]))
+
+
+def with_columns(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    """The table with those of the named columns that it lacks, all null."""
+    for name in names:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(len(table), pa.string()))
+    return table
 
 
 def sorted_triples(table: pa.Table) -> pa.Table:
@@ -90,9 +109,9 @@ def sorted_triples(table: pa.Table) -> pa.Table:
 
 
 def require_known_items(triples: pa.Table, ids: pa.ChunkedArray) -> None:
-    known = pc.is_in(triples["item"], pa.array(ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids))
-    if not pc.all(known).as_py():
-        first = triples.filter(pc.invert(known)).slice(0, 1).to_pylist()[0]
+    unknown = triples.filter(pc.invert(pc.is_in(triples["item"], ids.combine_chunks())))
+    if len(unknown):
+        first = unknown.slice(0, 1).to_pylist()[0]
         raise SchemaError(
             f"triples: item {first['item']!r} of <{first['item']}, {first['property']}, {first['value']}> is no item"
         )
@@ -104,13 +123,21 @@ def _require_columns(name: str, table: pa.Table, columns: Sequence[str]) -> None
         raise SchemaError(f"{name} need the columns {', '.join(columns)} (got {', '.join(table.column_names)})")
 
 
-def _require_text(name: str, table: pa.Table, column: str) -> None:
+def _require_text(name: str, table: pa.Table, column: str, longest: int | None = None) -> None:
     if not pa.types.is_string(table.schema.field(column).type):
         raise SchemaError(f"{name}: column {column} must hold strings (got {table.schema.field(column).type})")
-    empty = pc.fill_null(pc.equal(table[column], ""), True)
-    if pc.any(empty).as_py():
-        row = pc.index(empty, True).as_py()
-        raise SchemaError(f"{name}: row {row} has an empty {column}: {table.slice(row, 1).to_pylist()[0]}")
+    _refuse_rows(name, table, f"an empty {column}", pc.fill_null(pc.equal(table[column], ""), True))
+    if longest is not None:
+        too_long = pc.greater(pc.binary_length(table[column]), longest)
+        _refuse_rows(name, table, f"{column} of more than {longest} bytes", too_long)
+
+
+def _refuse_rows(name: str, table: pa.Table, reason: str, wrong: pa.ChunkedArray) -> None:
+    """Name the first row that is wrong."""
+    row = pc.index(wrong, True).as_py()
+    if row >= 0:
+        shown = {column: str(value)[:80] for column, value in table.slice(row, 1).to_pylist()[0].items()}
+        raise SchemaError(f"{name}: row {row} has {reason}: {shown}")
 
 
 def _require_distinct(name: str, table: pa.Table, columns: Sequence[str]) -> None:
@@ -153,8 +180,11 @@ def _sorted_distinct(column: pa.ChunkedArray) -> pa.Array:
 
 
 def positions(column: pa.ChunkedArray, names: pa.Array) -> Ints:
-    """Place of each of the column's strings in `names`, all of which are there."""
-    return pc.index_in(column, names).to_numpy().astype(np.int64)
+    """Place of each of the column's strings in `names`, all of which are there (ValueError otherwise)."""
+    place = pc.index_in(column, names)
+    if place.null_count:
+        raise ValueError(f"{place.null_count} of {len(place)} names have no ordinal")
+    return place.to_numpy().astype(np.int64)
 
 
 def objects(column: pa.ChunkedArray | pa.Array) -> NDArray[np.object_]:

@@ -21,16 +21,18 @@ KEPT_BACK_ONLY = "seen by nobody in training"
 
 @dataclass(frozen=True)
 class Tables:
-    """items (id, title, category, image, price), triples (item, property, value, source, split), images by key."""
+    """items (id, title, category, image, price), triples (item, property, value, source, split), images by key, and
+    properties (name, group)."""
 
     items: pd.DataFrame
     triples: pd.DataFrame
     images: dict[str, bytes]
+    properties: pd.DataFrame | None = None
 
 
 def tiny_catalogue(n_items: int = 40, seed: int = 0) -> Tables:
-    """Items with missing titles and photographs, one without triples, several values a cell ("tag"), kept-back triples of the splits
-    valid, test and cold, and a value that only a kept-back triple has."""
+    """Items with missing titles and photographs, one without triples, several values a cell ("tag"), kept-back
+    triples of the splits valid, test and cold, and a value that only a kept-back triple has."""
     random = np.random.default_rng(seed)
     ids = [f"item-{number}" for number in range(n_items)]
     pictures = [_picture(random) for _ in range(n_items // 4)]
@@ -50,12 +52,15 @@ def tiny_catalogue(n_items: int = 40, seed: int = 0) -> Tables:
             "price": [float(n) for n in range(n_items)],
         }
     ).astype({"title": object, "category": object, "image": object})
-    return Tables(items, triples.drop_duplicates(["item", "property", "value"], ignore_index=True), images)
+    triples = triples.drop_duplicates(["item", "property", "value"], ignore_index=True)
+    properties = pd.DataFrame({"name": ["colour", "brand", "size"], "group": ["picture", "title", "graph"]})
+    return Tables(items, triples, images, properties)
 
 
 def without_kept_back(tables: Tables) -> Tables:
     """The catalogue as if the kept-back triples had never been."""
-    return Tables(tables.items, tables.triples[tables.triples["split"].isna()].reset_index(drop=True), tables.images)
+    training = tables.triples[tables.triples["split"].isna()].reset_index(drop=True)
+    return Tables(tables.items, training, tables.images, tables.properties)
 
 
 def _triples_of(item: str, random: np.random.Generator) -> pd.DataFrame:

@@ -1,0 +1,497 @@
+"""What every store answers, on a graph of four items whose ordinals and edge ids are worked out by hand; and what
+every database takes and refuses."""
+
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import graphstore
+from graphstore import (
+    Counts,
+    IngestReport,
+    QueryError,
+    QueryParameterError,
+    ReadOnlyStore,
+    SchemaError,
+    Store,
+    UnknownItems,
+    UnsupportedQuery,
+    image_key,
+)
+from graphstore.tables import TRIPLE_COLUMNS
+from tests.catalogues import Tables
+from tests.stores import DATABASES, KINDS, empty_database, ingested, store_of
+
+PICTURE = b"not decoded by a store"
+WIDE_A, GRIN = "\uff21", "\U0001f600"
+"""Code-point order puts the first before the second; UTF-16 order, the other way round."""
+
+
+def four_items() -> Tables:
+    """Items Z, a, b, é (in order). Training: properties colour, size, tag; values 10, blue, red, Ａ, 😀.
+    Kept back: property brand, value amber."""
+    items = pd.DataFrame(
+        {
+            "id": ["b", "a", "é", "Z"],
+            "title": [None, "A red thing", None, "Zed"],
+            "category": ["hat", "scarf", None, "hat"],
+            "image": [None, image_key(PICTURE), None, None],
+            "price": [1.5, None, 2.0, 0.0],
+            "stock": pd.array([3, 0, None, -1], dtype="Int64"),
+            "fresh": pd.array([True, None, False, True], dtype="boolean"),
+        }
+    ).astype({"title": object, "category": object, "image": object})
+    triples = pd.DataFrame(
+        [
+            ("a", "size", "10", "feed", None),
+            ("é", "brand", "amber", "feed", "test"),
+            ("a", "colour", "red", None, None),
+            ("b", "colour", "red", "feed", None),
+            ("Z", "tag", GRIN, "feed", None),
+            ("a", "colour", "amber", None, "valid"),
+            ("Z", "tag", WIDE_A, "feed", None),
+            ("a", "colour", "blue", None, None),
+        ],
+        columns=["item", "property", "value", "source", "split"],
+        dtype=object,
+    )
+    properties = pd.DataFrame({"name": ["colour", "brand"], "group": ["picture", "title"]})
+    return Tables(items, triples, {image_key(PICTURE): PICTURE}, properties)
+
+
+COUNTS = Counts(
+    items=4,
+    titles=2,
+    images=1,
+    values=6,
+    properties=4,
+    triples=8,
+    training_triples=6,
+    splits={"test": 1, "valid": 1},
+)
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    with store_of(request.param, four_items(), request) as opened:
+        yield opened
+
+
+@pytest.fixture(params=DATABASES)
+def location(request: pytest.FixtureRequest) -> Any:
+    """Of an empty database."""
+    return empty_database(request.param, request)
+
+
+@pytest.fixture
+def writable(location: Any) -> Iterator[Store]:
+    """A database with the four items, opened to write."""
+    ingested(location, four_items()).close()
+    with graphstore.open(location, "w") as opened:
+        yield opened
+
+
+def rows(table: Any) -> list[tuple[Any, ...]]:
+    return [tuple(row.values()) for row in table.to_pylist()]
+
+
+# What is read
+
+
+def test_items_are_in_code_point_order(store: Store) -> None:
+    assert store.items().to_pydict() == {"id": ["Z", "a", "b", "é"]}
+    assert store.item_ids([3, 0, 3]).tolist() == ["é", "Z", "é"]
+    assert store.item_ords(["é", "a", "é", "Z", "b"]).tolist() == [3, 1, 3, 0, 2]
+    assert store.item_ords([]).tolist() == []
+
+
+def test_properties_and_values_that_training_has_come_first(store: Store) -> None:
+    assert store.property_names() == ["colour", "size", "tag", "brand"]
+    assert store.value_texts([5, 0, 1, 2, 3, 4, 0]).tolist() == ["amber", "10", "blue", "red", WIDE_A, GRIN, "10"]
+    assert store.value_texts([]).tolist() == []
+    assert (store.num_items, store.num_values, store.num_properties, store.num_training_triples) == (4, 6, 4, 6)
+
+
+def test_neighbours_are_training_triples_by_edge_id_in_the_order_asked_for(store: Store) -> None:
+    found = store.neighbours(np.array([2, 1, 2, 3, 0]))
+    assert found.indptr.tolist() == [0, 1, 4, 5, 5, 7]
+    assert found.property.tolist() == [0, 0, 0, 1, 0, 2, 2]
+    assert found.value.tolist() == [2, 1, 2, 0, 2, 3, 4]
+    assert found.edge_id.tolist() == [5, 2, 3, 4, 5, 0, 1]
+    assert {array.dtype for array in vars(found).values()} == {np.dtype(np.int64)}
+
+
+@pytest.mark.parametrize("ords", [[], [3], [3, 3]])
+def test_neighbours_of_nothing_and_of_items_without_any(store: Store, ords: list[int]) -> None:
+    found = store.neighbours(ords)
+    assert found.indptr.tolist() == [0] * (len(ords) + 1)
+    assert [len(found.property), len(found.value), len(found.edge_id)] == [0, 0, 0]
+
+
+def test_unknown_items_and_values_are_named(store: Store) -> None:
+    with pytest.raises(UnknownItems, match=r"has no item 'nobody', 'A' \(2 unknown of those asked for\)"):
+        store.item_ords(["a", "nobody", "A"])
+    with pytest.raises(UnknownItems, match=r"has no item -1, 4, 5, 6, 7, \.\.\. \(6 unknown of those asked for\)"):
+        store.neighbours([-1, 0, 4, 5, 6, 7, 8])
+    with pytest.raises(UnknownItems, match=r"has no item 4 \("):
+        store.item_features([4], ["title"])
+    with pytest.raises(UnknownItems, match=r"has no item 4 \("):
+        store.item_ids([4])
+    with pytest.raises(UnknownItems, match=r"has no value -1, 6 \(2 unknown of those asked for\)"):
+        store.value_texts([0, -1, 6])
+
+
+def test_item_features_come_in_the_order_asked_for_with_none_where_missing(store: Store) -> None:
+    found = store.item_features([3, 1, 1, 0, 2], ["title", "image", "price", "stock", "fresh", "id"])
+    assert {name: column.tolist() for name, column in found.items()} == {
+        "title": [None, "A red thing", "A red thing", "Zed", None],
+        "image": [None, image_key(PICTURE), image_key(PICTURE), None, None],
+        "price": [2.0, None, None, 0.0, 1.5],
+        "stock": [None, 0, 0, -1, 3],
+        "fresh": [False, None, None, True, True],
+        "id": ["é", "a", "a", "Z", "b"],
+    }
+    assert [value is None or type(value) for value in found["fresh"]] == [bool, True, True, bool, bool]
+    assert {name: column.tolist() for name, column in store.item_features([], ["title"]).items()} == {"title": []}
+
+
+def test_fields_are_listed_and_an_unknown_one_is_refused(store: Store) -> None:
+    assert sorted(store.item_fields()) == ["category", "fresh", "image", "price", "stock", "title"]
+    for ask in (lambda: store.item_features([0], ["weight"]), lambda: store.items(["weight"])):
+        with pytest.raises(SchemaError, match=r"no item has the field weight \(fields: id, .*title"):
+            ask()
+
+
+def test_items_carry_the_named_fields(store: Store) -> None:
+    table = store.items(["stock", "category"])
+    assert table.to_pydict() == {
+        "id": ["Z", "a", "b", "é"],
+        "stock": [-1, 0, 3, None],
+        "category": ["hat", "scarf", "hat", None],
+    }
+
+
+def test_triples_are_those_of_the_splits_named(store: Store) -> None:
+    training = [
+        ("Z", "tag", WIDE_A, "feed", None),
+        ("Z", "tag", GRIN, "feed", None),
+        ("a", "colour", "blue", None, None),
+        ("a", "colour", "red", None, None),
+        ("a", "size", "10", "feed", None),
+        ("b", "colour", "red", "feed", None),
+    ]
+    assert rows(store.triples()) == training
+    assert rows(store.triples(["test"])) == [("é", "brand", "amber", "feed", "test")]
+    assert rows(store.triples(["valid", None])) == [
+        *training[:2],
+        ("a", "colour", "amber", None, "valid"),
+        *training[2:],
+    ]
+    assert rows(store.triples([])) == rows(store.triples(["cold"])) == []
+
+
+def test_counts_and_groups(store: Store) -> None:
+    assert store.counts() == COUNTS
+    assert store.property_groups() == {"colour": "picture", "brand": "title"}
+    assert store.data_version == 1
+
+
+def test_images_are_beside_the_store(store: Store) -> None:
+    assert store.images.get(store.item_features([1], ["image"])["image"][0]) == PICTURE
+
+
+def test_a_read_handle_takes_no_rows(store: Store) -> None:
+    with pytest.raises(ReadOnlyStore, match=r"was opened to read: ingest needs graphstore.open\(location, 'w'\)"):
+        store.ingest(four_items().items, four_items().triples)
+    assert store.read_only
+
+
+def test_a_pickled_store_opens_its_own_handle(store: Store) -> None:
+    with pickle.loads(pickle.dumps(store)) as again:
+        assert again.location == store.location
+        assert again.neighbours([1]).edge_id.tolist() == [2, 3, 4]
+        assert again.images.get(image_key(PICTURE)) == PICTURE
+
+
+def test_closing_twice_does_nothing(store: Store) -> None:
+    store.close()
+    store.close()
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_a_closed_database_answers_nothing(kind: str, request: pytest.FixtureRequest) -> None:
+    store = store_of(kind, four_items(), request)
+    store.close()
+    with pytest.raises(QueryError, match="the store was closed"):
+        store.neighbours([0])
+
+
+@pytest.mark.parametrize("kind", ["memory", "snapshot"])
+def test_stores_of_arrays_answer_no_cypher(kind: str, request: pytest.FixtureRequest) -> None:
+    with pytest.raises(UnsupportedQuery, match="answers no Cypher: open the Ladybug file or the Neo4j URL"):
+        store_of(kind, four_items(), request).query("MATCH (i:Item) RETURN i.id")
+
+
+# What is written
+
+
+def test_an_empty_database(location: Any) -> None:
+    with graphstore.open(location, "w") as store:
+        assert store.data_version == 0
+        assert store.counts() == Counts(0, 0, 0, 0, 0, 0, 0, {})
+        assert store.neighbours([]).indptr.tolist() == [0]
+        assert rows(store.items()) == rows(store.triples()) == store.property_names() == []
+        with pytest.raises(UnknownItems, match="has no item 0"):
+            store.neighbours([0])
+
+
+def test_the_same_tables_twice_change_nothing(writable: Store) -> None:
+    tables = four_items()
+    shuffled = tables.triples.sample(frac=1, random_state=1), tables.items.sample(frac=1, random_state=1)
+    before = writable.query("MATCH (n) RETURN count(*) AS n")["n"].tolist()
+    report = writable.ingest(shuffled[1], shuffled[0], tables.properties)
+    assert report == IngestReport(0, 0, 4, 0, 0, 8, data_version=1)
+    assert writable.query("MATCH (n) RETURN count(*) AS n")["n"].tolist() == before
+    assert writable.counts().triples == 8
+
+
+def test_not_a_number_is_a_missing_value(writable: Store) -> None:
+    items = pd.DataFrame({"id": ["a"], "price": [np.nan]})
+    table = pa.table({"id": ["a"], "price": [np.nan]})  # pandas' is null before it arrives
+    for given in (items, table):
+        assert writable.ingest(given, four_items().triples[:0]).items_unchanged == 1
+    assert writable.item_features([1], ["price"])["price"].tolist() == [None]
+
+
+def test_columns_that_are_not_given_stay_as_they_are(writable: Store) -> None:
+    tables = four_items()
+    report = writable.ingest(tables.items[["id", "price"]], tables.triples[["item", "property", "value"]])
+    assert report == IngestReport(0, 0, 4, 0, 0, 8, data_version=1)
+    assert writable.counts().splits == {"test": 1, "valid": 1}
+    assert writable.item_features([1], ["title"])["title"].tolist() == ["A red thing"]
+
+
+def test_a_changed_title_and_a_title_taken_away(writable: Store) -> None:
+    items = pd.DataFrame({"id": ["a", "b", "Z"], "title": ["New", None, None]})
+    report = writable.ingest(items, four_items().triples[:0])
+    assert report == IngestReport(0, 2, 1, 0, 0, 0, data_version=2)
+    assert writable.item_features([0, 1, 2], ["title"])["title"].tolist() == [None, "New", None]
+    assert writable.item_features([1], ["price", "image"])["image"].tolist() == [image_key(PICTURE)]
+    assert writable.counts().titles == writable.query("MATCH (i:Item) RETURN count(i.title) AS n")["n"][0] == 1
+
+
+def test_a_changed_split_moves_a_triple_and_renumbers(writable: Store) -> None:
+    """<Z, tag, Ａ> is kept back: its value moves behind those of training, and every edge id falls by one."""
+    triples = pd.DataFrame([("Z", "tag", WIDE_A, "feed", "test")], columns=list(TRIPLE_COLUMNS))
+    report = writable.ingest(four_items().items, triples)
+    assert report == IngestReport(0, 0, 4, 0, 1, 0, data_version=2)
+    assert writable.neighbours([0, 1]).edge_id.tolist() == [0, 1, 2, 3]
+    assert writable.value_texts(range(6)).tolist() == ["10", "blue", "red", GRIN, "amber", WIDE_A]
+    assert writable.counts().splits == {"test": 2, "valid": 1}
+    assert writable.num_training_triples == 5
+
+
+def test_new_rows_renumber_the_old(writable: Store) -> None:
+    items = pd.DataFrame({"id": ["B", "c"], "title": ["Bee", None]}).astype({"title": object})
+    triples = pd.DataFrame(
+        {"item": ["B", "a", "c"], "property": ["colour", "tag", "age"], "value": ["amber", "blue", "10"]}
+    )
+    report = writable.ingest(items, triples)
+    assert report == IngestReport(2, 0, 0, 3, 0, 0, data_version=2)
+    assert writable.items().to_pydict() == {"id": ["B", "Z", "a", "b", "c", "é"]}
+    assert writable.property_names() == ["age", "colour", "size", "tag", "brand"]
+    assert writable.value_texts(range(6)).tolist() == ["10", "amber", "blue", "red", WIDE_A, GRIN]
+    found = writable.neighbours([0, 1, 2, 3, 4, 5])
+    assert found.indptr.tolist() == [0, 1, 3, 7, 8, 9, 9]
+    assert found.edge_id.tolist() == list(range(9))
+    assert found.property.tolist() == [1, 3, 3, 1, 1, 2, 3, 1, 0]
+    assert found.value.tolist() == [1, 4, 5, 2, 3, 0, 2, 3, 0]
+
+
+def test_a_new_item_field(writable: Store) -> None:
+    items = pd.DataFrame({"id": ["a", "b"], "group": ["Aldo", "Birk"]})  # a word of Cypher's
+    report = writable.ingest(items, four_items().triples[:0])
+    assert report == IngestReport(0, 2, 0, 0, 0, 0, data_version=2)
+    assert writable.item_features([0, 1, 2], ["group"])["group"].tolist() == [None, "Aldo", "Birk"]
+    assert "group" in writable.item_fields()
+
+
+def test_a_new_group_of_a_property(writable: Store) -> None:
+    nothing = four_items()
+    groups = pd.DataFrame({"name": ["size"], "group": ["graph"]})
+    report = writable.ingest(nothing.items[:0], nothing.triples[:0], groups)
+    assert report.data_version == 2
+    assert writable.property_groups() == {"colour": "picture", "brand": "title", "size": "graph"}
+    assert writable.ingest(nothing.items[:0], nothing.triples[:0], groups).data_version == 2
+
+
+def test_property_counts_are_those_of_training(writable: Store) -> None:
+    found = writable.query(
+        "MATCH (p:Property) RETURN p.name AS name, p.items AS items, p.`values` AS n, p.ord AS ord ORDER BY ord"
+    )
+    assert found.values.tolist() == [["colour", 2, 2, 0], ["size", 1, 1, 1], ["tag", 1, 2, 2], ["brand", 0, 0, 3]]
+
+
+NO_CATALOGUES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({"id": ["x", ""]}, {}, "items: row 1 has an empty id: {'id': ''}"),
+    ({"id": ["x", None]}, {}, "items: row 1 has an empty id"),
+    ({"id": [1, 2]}, {}, "items: column id must hold strings (got int64)"),
+    ({"id": ["x", "y", "x"]}, {}, "items: 'x' occurs 2 times"),
+    ({"name": ["x"]}, {}, "items need the columns id (got name)"),
+    ({"id": ["x"], "ord": [1]}, {}, "items may not have a column ord"),
+    ({"id": ["x"], "Ord": [1]}, {}, "items may not have a column Ord"),
+    ({"id": ["x"], "Title": ["t"]}, {}, "items: fields Title and title differ in capitals alone"),
+    ({"id": ["x"], "my field": ["t"]}, {}, "a field name is letters, digits and underscores (got 'my field')"),
+    ({"id": ["x"], "`; DROP": ["t"]}, {}, "a field name is letters, digits and underscores (got '`; DROP')"),
+    ({"id": ["x"], "tags": [["a", "b"]]}, {}, "field tags must hold strings, numbers or booleans (got list<"),
+    ({"id": ["x"], "price": ["dear"]}, {}, "field price holds DOUBLE in the store (got string)"),
+    ({"id": ["x"], "price": ["1.5"]}, {}, "field price holds DOUBLE in the store (got string)"),
+    ({"id": ["x"], "title": [7]}, {}, "field title holds STRING in the store (got int64)"),
+    ({"id": ["x"], "stock": [1.5]}, {}, "field stock holds INT64 in the store: Float value 1.500000 was truncated"),
+    ({"id": ["x" * 8001]}, {}, "items: row 0 has id of more than 8000 bytes"),
+    ({}, {"item": ["a"], "property": ["p"]}, "triples need the columns item, property, value (got item, property)"),
+    ({}, {"item": ["a"], "property": ["p"], "value": [""]}, "triples: row 0 has an empty value"),
+    ({}, {"item": ["a"], "property": ["p"], "value": ["v"], "split": [""]}, "triples: row 0 has an empty split"),
+    ({}, {"item": ["a"] * 2, "property": ["p"] * 2, "value": ["v"] * 2}, "triples: 'a', 'p', 'v' occurs 2 times"),
+    ({}, {"item": ["q"], "property": ["p"], "value": ["v"]}, "triples: item 'q' of <q, p, v> is no item"),
+]
+
+
+def test_tables_that_are_no_catalogue_are_refused_whole(writable: Store) -> None:
+    good = pd.DataFrame({"item": ["a"], "property": ["new"], "value": ["new"]})
+    for items, triples, text in NO_CATALOGUES:
+        given = pd.DataFrame(items) if items else pd.DataFrame({"id": ["fine"]})
+        with pytest.raises(SchemaError) as refused:
+            writable.ingest(given, pd.DataFrame(triples) if triples else good)
+        assert text in str(refused.value)
+    assert writable.data_version == 1
+    assert writable.counts() == COUNTS
+    assert writable.property_names() == ["colour", "size", "tag", "brand"]
+
+
+def test_properties_that_are_none_are_refused(writable: Store) -> None:
+    nothing = four_items()
+    for name, text in (("", "properties: row 0 has an empty name"), ("x", "'x' occurs 2 times")):
+        groups = pd.DataFrame({"name": [name, name], "group": ["a", "b"]})
+        with pytest.raises(SchemaError, match=text):
+            writable.ingest(nothing.items[:0], nothing.triples[:0], groups)
+
+
+HOSTILE = {
+    "quotes": 'it\'s "quoted"',
+    "backticks": "`tick` ``",
+    "newlines": "a\nb\r\n\tc\u2028d",
+    "Cypher": "'}) MATCH (n) DETACH DELETE n //",
+    "parameter": "$id ${id} $0",
+    "backslash": "\\' \\u0041 \\",
+    "comment": "/* */ // --",
+    "null": "a\x00b",
+    "only null": "\x00",
+    "spaces": " a  ",
+    "word": "NULL",
+    "long": "大" * 30_000,
+}
+
+
+def test_hostile_strings_stay_data(location: Any) -> None:
+    """As id, title, field, property, value, source and split."""
+    texts = list(HOSTILE.values())
+    names = [text[:1000] for text in texts]
+    items = pd.DataFrame({"id": names, "title": texts, "maker": texts[::-1]})
+    triples = pd.DataFrame(
+        [
+            row
+            for name, text in zip(names, texts, strict=True)
+            for row in (
+                (name, name, text, text[:9], None),
+                (name, "kept back", text, None, name),
+                (name, name, "v", "s", None),
+            )
+        ],
+        columns=list(TRIPLE_COLUMNS),
+        dtype=object,
+    )
+    with ingested(location, Tables(items, triples, {})) as store:
+        found = rows(store.triples([None, *names]))
+        assert sorted(found, key=repr) == sorted(triples.itertuples(index=False, name=None), key=repr)
+        assert store.counts().splits == dict.fromkeys(sorted(names), 1)
+        for name, text in zip(names, texts, strict=True):
+            ords = store.item_ords([name])
+            assert store.item_features(ords, ["title"])["title"].tolist() == [text]
+            seen = store.neighbours(ords)
+            assert set(store.value_texts(seen.value)) == {text, "v"}
+            assert [store.property_names()[place] for place in seen.property] == [name, name]
+            asked = store.query("MATCH (i:Item)-[h:HAS]->(v:Value) WHERE v.text = $text RETURN i.id AS id", text=text)
+            assert asked["id"].tolist() == [name, name]
+    with graphstore.open(location, "w") as again:
+        assert again.ingest(items, triples) == IngestReport(0, 0, len(texts), 0, 0, 3 * len(texts), data_version=1)
+        report = again.ingest(items.assign(title="t"), triples.assign(split="test"))
+        assert (report.items_changed, report.triples_changed) == (len(texts), 3 * len(texts))
+        assert (again.num_training_triples, again.num_values, again.num_items) == (0, len(texts) + 1, len(texts))
+
+
+# What is asked by Cypher
+
+
+def test_query_binds_its_parameters(writable: Store) -> None:
+    query = "MATCH (i:Item {id: $id}) RETURN i.title AS title, '$no' AS `$nor`, \"$this\" AS it // $that"
+    found = writable.query(query, id="a")
+    assert found.to_dict("records") == [{"title": "A red thing", "$nor": "$no", "it": "$this"}]
+
+
+def test_query_sees_kept_back_triples(writable: Store) -> None:
+    found = writable.query(
+        "MATCH (i:Item)-[h:HAS]->(v:Value {text: 'amber'}) RETURN i.id AS id, h.split AS split ORDER BY id"
+    )
+    assert found.values.tolist() == [["a", "valid"], ["é", "test"]]
+
+
+def test_query_without_rows_keeps_its_columns(writable: Store) -> None:
+    found = writable.query("MATCH (i:Item {id: 'nobody'}) RETURN i.id AS id, i.price AS price")
+    assert list(found.columns) == ["id", "price"]
+    assert len(found) == 0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        ({}, r"without a value \['id'\], not in the query \[\]"),
+        ({"id": 1, "x": 2}, r"without a value \[\], not in the query \['x'\]"),
+    ],
+)
+def test_unbound_and_unused_parameters_are_refused(writable: Store, parameters: dict[str, Any], text: str) -> None:
+    with pytest.raises(QueryParameterError, match=text):
+        writable.query("MATCH (i:Item {id: $id}) RETURN i.id", **parameters)
+
+
+def test_a_query_that_the_database_does_not_understand(writable: Store) -> None:
+    with pytest.raises(QueryError, match=r"(?i)retrun"):
+        writable.query("MATCH (i:Item) RETRUN i.id")
+    assert writable.query("MATCH (i:Item) RETURN count(*) AS n")["n"].tolist() == [4]
+
+
+def test_a_write_by_query(writable: Store) -> None:
+    writable.query("MATCH (i:Item {id: $id}) SET i.title = $title", id="b", title="By hand")
+    assert writable.item_features([2], ["title"])["title"].tolist() == ["By hand"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        "CREATE (:Value {text: 'written'})",
+        "MATCH (i:Item {id: 'a'}) SET i.title = 'written'",
+        "MATCH (i:Item {id: 'a'})-[h:HAS]->() DELETE h",
+        "MERGE (:Value {text: 'written'})",
+    ],
+)
+def test_a_write_through_a_read_handle_is_refused(location: Any, write: str) -> None:
+    with ingested(location, four_items()) as store:
+        with pytest.raises(ReadOnlyStore, match=r"was opened to read: writing needs graphstore.open\(location, 'w'\)"):
+            store.query(write)
+        assert store.item_features([1], ["title"])["title"].tolist() == ["A red thing"]
+        assert (store.num_values, store.counts().triples) == (6, 8)
