@@ -32,7 +32,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 def save_checkpoint(model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, object], path: Path) -> None:
     """`state` is anything JSON holds: step, best score, ..."""
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     moments = {
         f"optimizer.{moment}.{names[parameter]}": entry[moment]
         for parameter, entry in optimizer.state.items()

@@ -122,7 +122,7 @@ class OptimConfig:
     """Learning rate after warm-up."""
     weight_decay: float = 0.01
     """AdamW's decay, on matrices only."""
-    betas: tuple[float, ...] = (0.9, 0.98)
+    betas: tuple[float, float] = (0.9, 0.98)
     """AdamW's moments."""
     warmup: float = 0.1
     """Share of all steps over which the learning rate rises; it falls linearly to 0 afterwards."""
@@ -220,6 +220,8 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     if get_origin(kind) is tuple:
         inner = get_args(kind)[0]
         _require(isinstance(value, list | tuple), name, "a list", value)
+        if ... not in get_args(kind):
+            _require(len(value) == len(get_args(kind)), name, f"a list of {len(get_args(kind))}", value)
         return tuple(_typed(name, entry, inner) for entry in value)
     if get_origin(kind) is Literal:
         _require(value in get_args(kind), name, f"one of {', '.join(get_args(kind))}", value)

@@ -4,15 +4,20 @@ front end.
 Legend: B items, L tokens, S strings, W tokens a string, h w pixels, M objects (patches and one global), D width.
 """
 
+import math
 from itertools import chain
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.nn.functional import gelu
 
 from k3m.photographs import PATCH
 from k3m.text import PAD
+
+
+SHORT = 4
+"""Tokens of a short string."""
 
 
 class Attention(nn.Module):
@@ -27,8 +32,10 @@ class Attention(nn.Module):
         self, queries: Float[Tensor, "B L D"], context: Float[Tensor, "B M D"], mask: Bool[Tensor, "B M"]
     ) -> Float[Tensor, "B L D"]:
         q, k, v = self._split(self.query(queries)), self._split(self.key(context)), self._split(self.value(context))
-        mixed = scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        # Written out: titles and values are a few tokens long, where torch's fused kernel takes three times as long.
+        scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])
+        weights = scores.masked_fill(~mask[:, None, None, :], -torch.inf).softmax(-1)
+        return self.out((weights.to(v.dtype) @ v).transpose(1, 2).flatten(2))
 
     def _split(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B H L d"]:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
@@ -75,6 +82,12 @@ class TextEncoder(nn.Module):
 
     def encode_strings(self, tokens: Int[Tensor, "S W"]) -> Float[Tensor, "S D"]:
         """p_x and v_x: each string on its own, the mean over all its tokens (paper.md 2.2.1)."""
+        # Most strings are a word or two and a few are sentences: apart, the short ones are not padded to the longest.
+        long = (tokens[:, SHORT:] != PAD).any(1)
+        means = torch.cat([self._mean(tokens[~long, :SHORT]), self._mean(tokens[long])])
+        return means[torch.argsort(torch.argsort(long, stable=True))]
+
+    def _mean(self, tokens: Int[Tensor, "S W"]) -> Float[Tensor, "S D"]:
         valid = (tokens != PAD)[..., None]
         return (self(tokens) * valid).sum(1) / valid.sum(1)
 

@@ -25,11 +25,13 @@ def store_of(frame: pd.DataFrame, fields: tuple[str, ...] = ()) -> Store:
         )
     frame = frame.assign(id=frame["id"].astype(str))
     own = [name for name in dict.fromkeys((*FIELDS, *fields)) if name in frame]
-    items, images = frame[own], {}
+    items = frame[own]
+    images: dict[str, bytes] = {}
     if "image" in own:
         pictures = [_bytes(photo) if _given(photo) else None for photo in frame["image"]]
         images = {image_key(picture): picture for picture in pictures if picture is not None}
-        items = items.assign(image=[None if picture is None else image_key(picture) for picture in pictures])
+        keys = [None if picture is None else image_key(picture) for picture in pictures]
+        items = items.assign(image=pd.Series(keys, index=items.index, dtype=object))
     properties = [name for name in frame if name not in own]
     rows = [
         (item, name, str(value))

@@ -24,9 +24,7 @@ def decode(images: Sequence[bytes | None], height: int, width: int) -> Float[Ten
     for row, data in enumerate(images):
         if data is not None:
             image = Image.open(io.BytesIO(data)).convert("RGB")
-            pixels[row] = (
-                image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
-            )
+            pixels[row] = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
     present = torch.tensor([data is not None for data in images])
     scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
     return scaled * present[:, None, None, None]

@@ -128,7 +128,7 @@ def _info(store: Store, config: Config) -> dict[str, Any]:
     }
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module."""
     arguments = tyro.cli(Arguments, args=argv, prog="k3m train")
     config = Config.from_preset(arguments.preset, arguments.set)
@@ -137,6 +137,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         trainer = (resume if begun else start)(store, arguments.run, config)
         trainer.fit()
     print(f"{arguments.run}: {trainer.state.step} steps, best validation MRR {trainer.state.best_mrr:.4f}")
+    return 0
 
 
 if __name__ == "__main__":

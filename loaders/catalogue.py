@@ -182,4 +182,4 @@ def read_cells(file: Path, builder: CatalogueBuilder, columns: Sequence[str]) ->
 def read_triples(file: Path, builder: CatalogueBuilder, split: str | None) -> None:
     """A file of lines id, property, value, tab-separated without quoting."""
     for number, cells in read_cells(file, builder, ("id", "property", "value")):
-        builder.triple(file, number, *cells, split=split)
+        builder.triple(file, number, cells[0], cells[1], cells[2], split)

@@ -11,7 +11,7 @@ def _graph() -> tuple[torch.Tensor, ...]:
     return items, strings, triple_item, torch.tensor([0, 1, 0, 1, 0, 1]), torch.tensor([2, 3, 4, 2, 3, 3])
 
 
-def test_equals_the_paper_read_item_by_item():
+def test_equals_the_paper_read_item_by_item() -> None:
     items, strings, triple_item, prop, value = _graph()
     layer = StructureAggregation(6, heads=3)
     expected = []
@@ -33,7 +33,7 @@ def test_equals_the_paper_read_item_by_item():
     assert torch.allclose(found, torch.stack(expected), atol=1e-6)  # fp32, sums in another order
 
 
-def test_order_of_triples_and_batch_mates_change_nothing():
+def test_order_of_triples_and_batch_mates_change_nothing() -> None:
     items, strings, triple_item, prop, value = _graph()
     layer = StructureAggregation(6, heads=8)
     whole = layer(items, strings, triple_item, prop, value)
@@ -43,13 +43,13 @@ def test_order_of_triples_and_batch_mates_change_nothing():
     assert torch.allclose(alone, whole[:1], atol=1e-6)
 
 
-def test_an_item_without_triples_keeps_its_own_vector():
+def test_an_item_without_triples_keeps_its_own_vector() -> None:
     items, strings, *_ = _graph()
     layer, none = StructureAggregation(6, heads=2), torch.empty(0, dtype=torch.long)
     assert torch.allclose(layer(items, strings, none, none, none), layer.w3(items))
 
 
-def test_initialisation_is_the_mean_over_valid_tokens_and_objects_only():
+def test_initialisation_is_the_mean_over_valid_tokens_and_objects_only() -> None:
     layer = ItemInitialisation(2)
     layer.w0.weight.data, layer.w0.bias.data = 2 * torch.eye(2), torch.zeros(2)
     text = torch.tensor([[[1.0, 1.0], [99.0, 99.0]], [[5.0, 5.0], [5.0, 5.0]]])

@@ -20,7 +20,7 @@ def _plain(stream: Stream, texts: np.ndarray) -> list[str]:
     return [stream.tokenizer.tokenizer.decode(stream.tokenizer.pieces(text)) for text in texts]
 
 
-def test_each_string_is_there_once_and_the_indices_point_at_the_right_ones(stream: Stream):
+def test_each_string_is_there_once_and_the_indices_point_at_the_right_ones(stream: Stream) -> None:
     batch = next(iter(stream.training(epoch=0)))
     assert len({tuple(row) for row in batch.strings.tolist()}) <= len(batch.strings)
     sampler = TripleSampler(stream.store, seed=0, epoch=0, hide=stream.config.loss.hide)
@@ -35,7 +35,7 @@ def test_each_string_is_there_once_and_the_indices_point_at_the_right_ones(strea
     assert _strings(batch, stream, batch.hidden_value) == _plain(stream, values[subgraph.hidden.value])
 
 
-def test_negatives_are_candidates_of_the_property_and_no_training_triple(stream: Stream):
+def test_negatives_are_candidates_of_the_property_and_no_training_triple(stream: Stream) -> None:
     training = set(stream.store.triples().to_pandas()[["item", "property", "value"]].itertuples(index=False, name=None))
     plain = {(item, *_plain(stream, np.array([p, v], dtype=object))) for item, p, v in training}
     candidates = {p: set(_plain(stream, stream.candidates.of(p))) for p in stream.candidates.properties}
@@ -56,7 +56,7 @@ def test_negatives_are_candidates_of_the_property_and_no_training_triple(stream:
     assert checked > 100
 
 
-def test_no_draw_is_lost_where_the_candidates_are_few(stream: Stream):
+def test_no_draw_is_lost_where_the_candidates_are_few(stream: Stream) -> None:
     """With K or fewer candidates, every one that is no training triple of the item is a negative, once."""
     for batch in stream.training(epoch=0):
         for q, prop in enumerate(_strings(batch, stream, batch.hidden_property)):
@@ -68,7 +68,7 @@ def test_no_draw_is_lost_where_the_candidates_are_few(stream: Stream):
                 assert len(set(drawn.tolist())) == len(drawn) <= len(stream.candidates.of(name)) - 1
 
 
-def test_visible_fields_become_visible_triples(stream: Stream, config: Config):
+def test_visible_fields_become_visible_triples(stream: Stream, config: Config) -> None:
     plain = next(iter(stream.evaluation(np.arange(8))))
     with_category = Config.from_dict(
         {"visible": {"fields": ["category"]}, "data": {"image_height": 32, "image_width": 32}}
@@ -79,14 +79,14 @@ def test_visible_fields_become_visible_triples(stream: Stream, config: Config):
     assert (batch.triple_item.diff() >= 0).all()
 
 
-def test_leaving_a_modality_out(stream: Stream):
+def test_leaving_a_modality_out(stream: Stream) -> None:
     batch = next(iter(stream.evaluation(np.arange(8), without=("title", "image", "graph"))))
     assert not batch.has_title.any()
     assert not batch.has_image.any()
     assert len(batch.triple_item) == 0
 
 
-def test_an_epoch_visits_every_item_once_and_continues_where_it_was_left(stream: Stream):
+def test_an_epoch_visits_every_item_once_and_continues_where_it_was_left(stream: Stream) -> None:
     whole = [batch.item for batch in stream.training(epoch=3)]
     assert sorted(torch.cat(whole).tolist()) == list(range(stream.store.num_items))
     rest = list(stream.training(epoch=3, first_step=2))

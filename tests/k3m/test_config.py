@@ -1,9 +1,11 @@
+from pathlib import Path
+
 import pytest
 
 from k3m.config import Config
 
 
-def test_settings_override_the_preset_and_keep_their_types():
+def test_settings_override_the_preset_and_keep_their_types() -> None:
     config = Config.from_preset(
         "small", ["optim.peak_lr=1", "visible.fields=category,price", "train.precision=float32", "model.fusion=mean"]
     )
@@ -13,7 +15,7 @@ def test_settings_override_the_preset_and_keep_their_types():
     assert config.model.fusion == "mean"
 
 
-def test_a_resolved_config_reads_back_equal(tmp_path):
+def test_a_resolved_config_reads_back_equal(tmp_path: Path) -> None:
     config = Config.from_preset("small", ['visible.fields=["a \\"b\\""]', "train.seed=7"])
     (tmp_path / "config.toml").write_text(config.to_toml(), encoding="utf-8")
     assert Config.load(tmp_path / "config.toml") == config
@@ -30,11 +32,11 @@ def test_a_resolved_config_reads_back_equal(tmp_path):
         ("seed", r"--set takes section.key=value \(got 'seed'\)"),
     ],
 )
-def test_bad_settings_are_refused_by_name(setting, message):
+def test_bad_settings_are_refused_by_name(setting: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Config.from_preset("small", [setting])
 
 
-def test_an_unknown_preset_names_those_there_are():
+def test_an_unknown_preset_names_those_there_are() -> None:
     with pytest.raises(ValueError, match="unknown preset 'huge': expected one of small"):
         Config.from_preset("huge")

@@ -9,7 +9,7 @@ def _pixel_encoder() -> PixelEncoder:
     return PixelEncoder((8, 8, 16, 16), width=16, heads=2, layers=1, dropout=0.0).eval()
 
 
-def test_boxes_are_the_global_object_then_patches_row_by_row():
+def test_boxes_are_the_global_object_then_patches_row_by_row() -> None:
     boxes = patch_boxes(rows=2, columns=4)
     assert boxes.shape == (9, 5)
     assert boxes[0].tolist() == [0, 0, 1, 1, 1]
@@ -17,7 +17,7 @@ def test_boxes_are_the_global_object_then_patches_row_by_row():
     assert boxes[8].tolist() == [0.75, 0.5, 1, 1, 0.125]
 
 
-def test_patches_are_normalised_and_in_the_boxes_order():
+def test_patches_are_normalised_and_in_the_boxes_order() -> None:
     pixels = torch.zeros(1, 3, 32, 32)
     pixels[0, 0, 0, 16] = 1.0  # the top right patch
     patches = patch_pixels(pixels)
@@ -29,14 +29,14 @@ def test_patches_are_normalised_and_in_the_boxes_order():
     assert torch.allclose(noisy.std(-1), torch.ones(2, 4), atol=0.02)  # the floor under the deviation takes 1 %
 
 
-def test_zeroing_hides_the_asked_patches_alone():
+def test_zeroing_hides_the_asked_patches_alone() -> None:
     pixels = torch.ones(1, 3, 32, 32)
     seen = zero_patches(pixels, torch.tensor([[False, True, False, False]]))
     assert not seen[0, :, :16, 16:].any()
     assert seen.sum() == 3 * 3 * 256
 
 
-def test_a_zeroed_patch_gives_itself_away_to_no_object():
+def test_a_zeroed_patch_gives_itself_away_to_no_object() -> None:
     """MOM's leak (paper.md 2.3): neither the neighbours nor the global object may carry what is asked."""
     encoder, zeroed = _pixel_encoder(), torch.tensor([[False, True, False, False]])
     pixels = torch.randn(1, 3, 32, 32)
@@ -47,7 +47,7 @@ def test_a_zeroed_patch_gives_itself_away_to_no_object():
     assert not torch.allclose(encoder(pixels, has_image, None)[0], encoder(other, has_image, None)[0])
 
 
-def test_a_missing_photograph_is_one_learnt_object_whatever_the_pixels():
+def test_a_missing_photograph_is_one_learnt_object_whatever_the_pixels() -> None:
     encoder = _pixel_encoder()
     first, mask = encoder(torch.zeros(1, 3, 32, 32), torch.tensor([False]), None)
     second, _ = encoder(torch.randn(1, 3, 32, 32), torch.tensor([False]), None)
@@ -55,7 +55,7 @@ def test_a_missing_photograph_is_one_learnt_object_whatever_the_pixels():
     assert torch.equal(first[:, 0], second[:, 0])
 
 
-def test_padding_and_batch_mates_change_no_token():
+def test_padding_and_batch_mates_change_no_token() -> None:
     torch.manual_seed(0)
     encoder = TextEncoder(50, longest=12, width=16, heads=2, layers=2, dropout=0.1).eval()
     alone = torch.tensor([[CLS, 7, 9]])

@@ -9,13 +9,13 @@ def _pair() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(2, 3, 4, generator=generator), torch.randn(2, 3, 4, generator=generator)
 
 
-def test_mean_and_off():
+def test_mean_and_off() -> None:
     alone, interactive = _pair()
     assert torch.equal(InitialInteractiveFusion(4, "mean")(alone, interactive), (alone + interactive) / 2)
     assert torch.equal(InitialInteractiveFusion(4, "off")(alone, interactive), interactive)
 
 
-def test_soft_by_hand():
+def test_soft_by_hand() -> None:
     fusion = InitialInteractiveFusion(1, "soft")
     for gate, weight in (
         (fusion.gate_alone, [[1.0, 0.0]]),
@@ -28,7 +28,7 @@ def test_soft_by_hand():
     assert fused.item() == pytest.approx(2 * 0.7310586 - 3 * 0.2689414)
 
 
-def test_hard_takes_one_of_the_two_in_every_dimension():
+def test_hard_takes_one_of_the_two_in_every_dimension() -> None:
     alone, interactive = _pair()
     fusion = InitialInteractiveFusion(4, "hard")
     for mode in (True, False):
@@ -36,7 +36,7 @@ def test_hard_takes_one_of_the_two_in_every_dimension():
         assert torch.isclose(fused, alone).logical_or(torch.isclose(fused, interactive)).all()
 
 
-def test_hard_is_the_arg_max_at_evaluation_and_random_in_training():
+def test_hard_is_the_arg_max_at_evaluation_and_random_in_training() -> None:
     alone, interactive = _pair()
     fusion = InitialInteractiveFusion(4, "hard").eval()
     both = torch.cat([alone, interactive], -1)
@@ -47,7 +47,7 @@ def test_hard_is_the_arg_max_at_evaluation_and_random_in_training():
     assert (draws.std(0) > 0).any()
 
 
-def test_hard_chooses_with_the_softmax_probability_and_passes_gradient_to_the_gates():
+def test_hard_chooses_with_the_softmax_probability_and_passes_gradient_to_the_gates() -> None:
     fusion = InitialInteractiveFusion(1, "hard").train()
     fusion.gate_alone.weight.data.zero_(), fusion.gate_interactive.weight.data.zero_()
     fusion.gate_alone.bias.data.fill_(1.0), fusion.gate_interactive.bias.data.zero_()
@@ -59,6 +59,6 @@ def test_hard_chooses_with_the_softmax_probability_and_passes_gradient_to_the_ga
     assert fusion.gate_alone.bias.grad.item() > 0
 
 
-def test_an_unknown_variant_is_refused():
+def test_an_unknown_variant_is_refused() -> None:
     with pytest.raises(ValueError, match=r"model\.fusion must be one of mean, soft, hard, off"):
         InitialInteractiveFusion(4, "glue")  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ def _titles(rows: int = 2000, length: int = 12) -> tuple[np.ndarray, np.ndarray]
     return tokens, rng.item_keys([str(row) for row in range(rows)], "mlm")
 
 
-def test_shares_of_masked_random_and_kept_tokens():
+def test_shares_of_masked_random_and_kept_tokens() -> None:
     tokens, keys = _titles()
     masked, labels = masking.mask_titles(tokens, keys, share=0.15, vocabulary=1000)
     asked = labels != masking.IGNORED
@@ -25,7 +25,7 @@ def test_shares_of_masked_random_and_kept_tokens():
     assert masked.max() < 1000
 
 
-def test_a_title_is_masked_alike_in_any_batch():
+def test_a_title_is_masked_alike_in_any_batch() -> None:
     tokens, keys = _titles(20)
     whole = masking.mask_titles(tokens, keys, 0.15, 1000)
     wider = masking.mask_titles(np.pad(tokens[3:5], ((0, 0), (0, 4))), keys[3:5], 0.15, 1000)
@@ -33,7 +33,7 @@ def test_a_title_is_masked_alike_in_any_batch():
     assert np.array_equal(whole[1][3:5], wider[1][:, :12])
 
 
-def test_objects_are_asked_in_exact_number_and_only_where_there_is_a_photograph():
+def test_objects_are_asked_in_exact_number_and_only_where_there_is_a_photograph() -> None:
     present = np.arange(1000) % 2 == 0
     asked, zeroed = masking.mask_objects(present, rng.item_keys([str(i) for i in range(1000)], "mom"), 0.15, 20)
     assert np.array_equal(asked.sum(1), np.where(present, 3, 0))

@@ -26,7 +26,7 @@ def _losses(model: K3M, batch: ProductBatch) -> dict[str, torch.Tensor]:
     return model.losses(batch)
 
 
-def test_the_sum_of_the_weighted_losses(model: K3M, batch: ProductBatch):
+def test_the_sum_of_the_weighted_losses(model: K3M, batch: ProductBatch) -> None:
     losses = _losses(model, batch)
     assert losses["loss"].item() == pytest.approx(sum(losses[name].item() for name in ("lpm", "mlm", "mom")), rel=1e-6)
     assert all(losses[name] > 0 for name in ("lpm", "mlm", "mom"))
@@ -44,7 +44,9 @@ def test_the_sum_of_the_weighted_losses(model: K3M, batch: ProductBatch):
         ("mom", ("mom_head.pixels", "interactor.image", "text_encoder.token"), ("aggregate", "mlm_head", "initialise")),
     ],
 )
-def test_each_objective_trains_its_parts_and_only_those(model, batch, objective, reaches, leaves):
+def test_each_objective_trains_its_parts_and_only_those(
+    model: K3M, batch: ProductBatch, objective: str, reaches: tuple[str, ...], leaves: tuple[str, ...]
+) -> None:
     _losses(model, batch)[objective].backward()
     reached = {
         name for name, parameter in model.named_parameters() if parameter.grad is not None and parameter.grad.any()
@@ -55,8 +57,9 @@ def test_each_objective_trains_its_parts_and_only_those(model, batch, objective,
         assert not any(name.startswith(part) for name in reached), part
 
 
-def test_hidden_tails_and_negatives_change_nothing_but_lpm(model: K3M, batch: ProductBatch):
+def test_hidden_tails_and_negatives_change_nothing_but_lpm(model: K3M, batch: ProductBatch) -> None:
     """paper.md 2.3, Leak: the asked value reaches neither c* nor the other objectives."""
+    assert batch.negative_values is not None
     other = dataclasses.replace(
         batch,
         hidden_value=batch.hidden_value.flip(0),
@@ -71,13 +74,13 @@ def test_hidden_tails_and_negatives_change_nothing_but_lpm(model: K3M, batch: Pr
     assert torch.equal(model(batch).item, model(other).item)
 
 
-def test_evaluation_is_deterministic_to_the_bit(model: K3M, stream: Stream):
+def test_evaluation_is_deterministic_to_the_bit(model: K3M, stream: Stream) -> None:
     model.eval()
     batch = next(iter(stream.evaluation(np.arange(8))))
     assert torch.equal(model(batch).item, model(batch).item)
 
 
-def test_batch_mates_change_no_item(model: K3M, stream: Stream):
+def test_batch_mates_change_no_item(model: K3M, stream: Stream) -> None:
     model.eval()
     together = model(next(iter(stream.evaluation(np.arange(8))))).item
     alone = torch.cat([model(next(iter(stream.evaluation(np.array([item]))))).item for item in range(8)])
@@ -85,14 +88,14 @@ def test_batch_mates_change_no_item(model: K3M, stream: Stream):
 
 
 @pytest.mark.parametrize("without", [("title",), ("image",), ("graph",), ("title", "image", "graph")])
-def test_missing_modalities_give_finite_vectors(model: K3M, stream: Stream, without):
+def test_missing_modalities_give_finite_vectors(model: K3M, stream: Stream, without: tuple[str, ...]) -> None:
     model.eval()
     vectors = model(next(iter(stream.evaluation(np.arange(8), without)))).item
     assert vectors.shape == (8, 16)
     assert torch.isfinite(vectors).all()
 
 
-def test_an_item_with_nothing_at_all_trains(model: K3M, stream: Stream):
+def test_an_item_with_nothing_at_all_trains(model: K3M, stream: Stream) -> None:
     """A batch of one: no title, no photograph, no triple, nothing masked, nothing hidden."""
     batch = next(iter(stream.evaluation(np.array([0]), without=("title", "image", "graph"))))
     empty = torch.empty(0, dtype=torch.long)
@@ -113,7 +116,9 @@ def test_an_item_with_nothing_at_all_trains(model: K3M, stream: Stream):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["lpm", "mlm", "mom"])
-def test_each_objective_alone_overfits_a_batch(stream: Stream, config: Config, batch: ProductBatch, objective):
+def test_each_objective_alone_overfits_a_batch(
+    stream: Stream, config: Config, batch: ProductBatch, objective: str
+) -> None:
     torch.manual_seed(0)
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, width=32, dropout=0.0))
     model = K3M(config, stream.tokenizer.size)

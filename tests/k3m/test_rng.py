@@ -3,20 +3,20 @@ import numpy as np
 from k3m import rng
 
 
-def test_draws_depend_on_every_part_of_the_purpose_and_on_nothing_else():
+def test_draws_depend_on_every_part_of_the_purpose_and_on_nothing_else() -> None:
     keys = rng.item_keys(["a", "b"], 0, 1, "mlm")
     assert np.array_equal(rng.item_keys(["b", "a"], 0, 1, "mlm")[::-1], keys)
     for other in ((1, 1, "mlm"), (0, 2, "mlm"), (0, 1, "mom")):
         assert not np.any(rng.item_keys(["a", "b"], *other) == keys)
 
 
-def test_known_draws():
+def test_known_draws() -> None:
     # Golden: a change of the generator would change every published run.
     draws = rng.uniform(rng.item_keys(["a"], 0, 0, "mlm"), np.arange(3))
     assert np.allclose(draws, [0.5774572639187753, 0.1319658101958907, 0.13921576136508196], atol=1e-12)
 
 
-def test_uniform_fills_the_unit_interval():
+def test_uniform_fills_the_unit_interval() -> None:
     draws = rng.uniform(rng.item_keys([str(i) for i in range(200)], "x")[:, None], np.arange(500)[None])
     assert draws.min() >= 0
     assert draws.max() < 1
@@ -25,7 +25,7 @@ def test_uniform_fills_the_unit_interval():
     assert abs(np.corrcoef(draws[:, 0], draws[:, 1])[0, 1]) < 0.3
 
 
-def test_order_is_a_permutation_that_the_epoch_changes():
+def test_order_is_a_permutation_that_the_epoch_changes() -> None:
     first, second = rng.order(100, 0, 0, "order"), rng.order(100, 0, 1, "order")
     assert sorted(first) == list(range(100))
     assert not np.array_equal(first, second)

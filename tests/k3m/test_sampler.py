@@ -17,7 +17,7 @@ def _store(degrees: list[int]) -> Store:
     return graphstore.from_tables(items, pd.DataFrame(rows, columns=["item", "property", "value"]))
 
 
-def test_hidden_and_visible_triples_part_the_known_ones():
+def test_hidden_and_visible_triples_part_the_known_ones() -> None:
     store = _store([6, 0, 1, 9])
     subgraph, edge_ids = TripleSampler(store, seed=0, hide=0.15).subgraph(np.array([3, 1, 0, 2]))
     assert subgraph.item_ids.tolist() == ["i3", "i1", "i0", "i2"]
@@ -28,18 +28,18 @@ def test_hidden_and_visible_triples_part_the_known_ones():
     assert len(set(edge_ids)) == len(edge_ids)
 
 
-def test_without_hiding_everything_is_visible():
+def test_without_hiding_everything_is_visible() -> None:
     subgraph, _ = TripleSampler(_store([6, 2]), seed=0).subgraph(np.array([0, 1]))
     assert len(subgraph.hidden) == 0
     assert len(subgraph.visible) == 8
 
 
-def test_share_of_hidden_triples():
+def test_share_of_hidden_triples() -> None:
     subgraph, _ = TripleSampler(_store([50] * 40), seed=0, hide=0.15).subgraph(np.arange(40))
     assert abs(len(subgraph.hidden) / 2000 - 0.15) < 0.03  # 3.7 deviations
 
 
-def test_fan_out_bounds_what_is_left_after_hiding_and_draws_every_triple_in_time():
+def test_fan_out_bounds_what_is_left_after_hiding_and_draws_every_triple_in_time() -> None:
     sampler = TripleSampler(_store([12, 3]), seed=0, fan_out=4, hide=0.15)
     seen: set[int] = set()
     for sampler.epoch in range(40):
@@ -50,7 +50,7 @@ def test_fan_out_bounds_what_is_left_after_hiding_and_draws_every_triple_in_time
     assert seen == set(range(15))
 
 
-def test_an_items_draws_do_not_depend_on_its_batch_mates():
+def test_an_items_draws_do_not_depend_on_its_batch_mates() -> None:
     sampler = TripleSampler(_store([12, 30, 7]), seed=0, fan_out=4, hide=0.3)
     together, _ = sampler.subgraph(np.array([0, 1, 2]))
     alone, _ = sampler.subgraph(np.array([1]))
@@ -59,7 +59,7 @@ def test_an_items_draws_do_not_depend_on_its_batch_mates():
         assert np.array_equal(mine.property[mine.item == 1], getattr(alone, part).property)
 
 
-def test_the_output_is_pygs_and_its_edges_are_the_visible_triples():
+def test_the_output_is_pygs_and_its_edges_are_the_visible_triples() -> None:
     sampler = TripleSampler(_store([3, 2]), seed=0)
     out = sampler.sample_from_nodes(NodeSamplerInput(input_id=torch.tensor([0, 1]), node=torch.tensor([1, 0])))
     subgraph = out.metadata[2]
@@ -69,6 +69,6 @@ def test_the_output_is_pygs_and_its_edges_are_the_visible_triples():
     assert out.edge[HAS].tolist() == [3, 4, 0, 1, 2]
 
 
-def test_seeding_from_edges_is_refused():
+def test_seeding_from_edges_is_refused() -> None:
     with pytest.raises(NotImplementedError, match="seeds from items"):
-        TripleSampler(_store([1]), seed=0).sample_from_edges(None)  # type: ignore[arg-type]
+        TripleSampler(_store([1]), seed=0).sample_from_edges(None)

@@ -13,6 +13,7 @@ from tests.catalogues import Tables, tiny_catalogue, without_kept_back
 from tests.k3m.conftest import TINY
 
 STEPS = 20
+Reference = tuple[list[dict[str, float]], bytes]
 
 
 def _memory(tables: Tables) -> Store:
@@ -36,12 +37,12 @@ def _losses(store: Store, run: Path) -> list[dict[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, float]], bytes]:
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     run = tmp_path_factory.mktemp("reference") / "run"
     return _losses(_memory(tiny_catalogue()), run), (run / "weights.safetensors").read_bytes()
 
 
-def test_kept_back_triples_change_no_batch_no_loss_and_no_weight(reference, tmp_path):
+def test_kept_back_triples_change_no_batch_no_loss_and_no_weight(reference: Reference, tmp_path: Path) -> None:
     """design.md, The graph: the same to the bit from a copy without kept-back triples and the values they alone
     have."""
     losses = _losses(_memory(without_kept_back(tiny_catalogue())), tmp_path / "run")
@@ -49,7 +50,7 @@ def test_kept_back_triples_change_no_batch_no_loss_and_no_weight(reference, tmp_
     assert (losses, (tmp_path / "run" / "weights.safetensors").read_bytes()) == reference
 
 
-def test_ladybug_and_its_snapshot_give_the_same_losses(reference, tmp_path):
+def test_ladybug_and_its_snapshot_give_the_same_losses(reference: Reference, tmp_path: Path) -> None:
     store = _ingested(tmp_path / "store.lbdb", tiny_catalogue())
     graphstore.write_snapshot(store, tmp_path / "snapshot")
     assert _losses(store, tmp_path / "from_ladybug") == reference[0]
@@ -57,7 +58,9 @@ def test_ladybug_and_its_snapshot_give_the_same_losses(reference, tmp_path):
 
 
 @pytest.mark.neo4j
-def test_neo4j_and_its_snapshot_give_the_same_losses(reference, tmp_path, neo4j_url, monkeypatch):
+def test_neo4j_and_its_snapshot_give_the_same_losses(
+    reference: Reference, tmp_path: Path, neo4j_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("K3M_IMAGES", str(tmp_path / "images"))
     store = _ingested(neo4j_url, tiny_catalogue())
     graphstore.write_snapshot(store, tmp_path / "snapshot")
@@ -66,7 +69,7 @@ def test_neo4j_and_its_snapshot_give_the_same_losses(reference, tmp_path, neo4j_
 
 
 @pytest.mark.slow
-def test_loader_processes_change_nothing(reference, tmp_path):
+def test_loader_processes_change_nothing(reference: Reference, tmp_path: Path) -> None:
     store = _ingested(tmp_path / "store.lbdb", tiny_catalogue())
     config = Config.from_preset(
         "small", [*TINY, f"train.steps={STEPS}", "train.log_every=1", "train.eval_triples=0", "data.workers=2"]
