@@ -65,7 +65,9 @@ def open(location: str | Path, mode: Mode = "r", *, beside: Store | None = None)
     path = Path(location)
     if path.is_dir():
         if mode == "w":
-            raise ReadOnlyStore(f"{path} is a snapshot: read-only")
+            raise ReadOnlyStore(
+                f"{path} is a folder: a store to write is a file or a server's URL (snapshots are read-only)"
+            )
         return open_snapshot(path, beside)
     from graphstore.ladybug_store import LadybugStore
 

@@ -8,6 +8,7 @@ double relationships.
 
 import fcntl
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
@@ -38,7 +39,8 @@ _UPDATE_BATCH = 10_000
 
 
 class FileLock:
-    """Shared or exclusive, for as long as it is open; the file names the processes that took it."""
+    """Shared or exclusive, for as long as it is open. The file has a line for each time that a process took it, and one
+    with a minus for each time that it gave it back."""
 
     def __init__(self, path: Path, exclusive: bool) -> None:
         self.file: TextIO = path.open("a+", encoding="utf-8")
@@ -46,7 +48,7 @@ class FileLock:
             fcntl.flock(self.file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:
             self.file.seek(0)
-            holders = [process for process in dict.fromkeys(self.file.read().split()) if _runs(int(process))]
+            holders = _holders(self.file.read().split())
             self.file.close()
             raise StoreLocked(
                 f"{path.with_suffix('')} is in use by process {', '.join(holders) or 'unknown'}: "
@@ -58,11 +60,18 @@ class FileLock:
         self.file.flush()
 
     def release(self) -> None:
+        self.file.write(f"-{os.getpid()}\n")
         self.file.close()
 
 
+def _holders(lines: list[str]) -> list[str]:
+    """Processes with more lines than they took back, less those that were killed."""
+    taken = Counter(line for line in lines if not line.startswith("-"))
+    taken.subtract(line[1:] for line in lines if line.startswith("-"))
+    return [process for process, times in taken.items() if times > 0 and _runs(int(process))]
+
+
 def _runs(process: int) -> bool:
-    """Readers that ended leave their line in the lock file."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -137,7 +146,13 @@ class LadybugStore(DatabaseStore):
     def _query(self, cypher: str, parameters: Mapping[str, Any]) -> pd.DataFrame:
         if not self.read_only:
             self._forget()
-        return self._execute(cypher, parameters).get_as_df()
+        found = self._execute(cypher, parameters)
+        names, kinds = found.get_column_names(), found.get_column_data_types()
+        frame = pd.DataFrame(found.get_all(), columns=names)
+        for name, kind in zip(names, kinds, strict=True):
+            if kind == "INT128":  # a sum of integers, which comes as Decimal
+                frame[name] = [None if number is None else int(number) for number in frame[name]]
+        return frame
 
     def _rows(self, cypher: str, **parameters: Any) -> pa.Table:
         return self._execute(cypher, parameters).get_as_arrow()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import neo4j
 import pandas as pd
@@ -73,17 +73,22 @@ class Neo4jStore(DatabaseStore):
         super().__init__(url, mode)
         parts = urlsplit(url)
         user, _, host = parts.netloc.rpartition("@")
-        if ":" in user:
-            raise ConnectionFailed(f"a store's URL holds no password: put it into the environment variable {PASSWORD}")
+        if ":" in user or not _ends_in_port(parts) or "@" in parts.path:
+            raise ConnectionFailed(
+                f"a store's URL is neo4j://user@host:port/database, without a password: this one comes from {PASSWORD}"
+            )
         self._address = f"{parts.scheme}://{host}"
         self._user, self._database = parts.username or "neo4j", parts.path.strip("/") or "neo4j"
         self.images = ImagePack(image_folder(url), self.read_only)
         self._driver: neo4j.Driver | None = None
         self._process = 0
-        self._rows("RETURN 1 AS one")  # a server that is not there says so now
-        if not self.read_only:
-            for statement in SCHEMA:
+        try:
+            self._rows("RETURN 1 AS one")  # a server that is not there says so now
+            for statement in () if self.read_only else SCHEMA:
                 self._rows(statement)
+        except StoreError:
+            self.close()
+            raise
 
     def close(self) -> None:
         if self._driver is not None and self._process == os.getpid():
@@ -211,6 +216,14 @@ class Neo4jStore(DatabaseStore):
 def _with_digest(values: pa.Table) -> pa.Table:
     digests = [sha256(text.encode()).hexdigest() for text in values["text"].to_pylist()]
     return values.append_column("digest", pa.array(digests, pa.string()))
+
+
+def _ends_in_port(parts: SplitResult) -> bool:
+    """False where the host ends in ":" and no number: the beginning of a password with a slash in it."""
+    try:
+        return parts.port is None or parts.port > 0
+    except ValueError:
+        return False
 
 
 def image_folder(url: str) -> Path:

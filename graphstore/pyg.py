@@ -58,7 +58,7 @@ class StoreFeatures(FeatureStore):
         return columns
 
     def _ordinals(self, attr: TensorAttr) -> Ints:
-        """An index of PyG's: a tensor or array of ordinals, a slice, or None for all."""
+        """An index of PyG's: a tensor of ordinals, a slice, or None for all."""
         if attr.index is None or isinstance(attr.index, slice):
             return np.arange(*self._get_tensor_size(attr))[attr.index or slice(None)]
         index = np.asarray(attr.index)

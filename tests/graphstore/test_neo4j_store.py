@@ -1,0 +1,103 @@
+"""Connections to a server: what is refused, and that the password is never shown."""
+
+import multiprocessing
+import os
+import socket
+import traceback
+
+import pytest
+
+import graphstore
+from graphstore import ConnectionFailed, StoreError, StoreNotFound
+from graphstore.neo4j_store import PASSWORD
+from tests.catalogues import tiny_catalogue
+from tests.stores import ingested
+
+SECRET = "s3cret-never-shown"
+
+
+def refusal(url: str) -> StoreError:
+    """Opening `url` is refused, and nothing that could be printed of it holds the password."""
+    with pytest.raises(StoreError) as refused:
+        graphstore.open(url)
+    shown = "".join(traceback.format_exception(refused.value))
+    assert SECRET not in shown
+    return refused.value
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"neo4j://ann:{SECRET}@localhost:7687/neo4j",
+        f"bolt://ann:{SECRET}@localhost",
+        f"neo4j+s://:{SECRET}@localhost/shop",
+        f"neo4j://ann:{SECRET}/@localhost:7687/neo4j",
+    ],
+)
+def test_a_password_in_the_url_is_refused(url: str) -> None:
+    error = refusal(url)
+    assert isinstance(error, ConnectionFailed)
+    assert PASSWORD in str(error)
+
+
+def test_no_server_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PASSWORD, SECRET)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # taken, and nobody listens
+        url = f"neo4j://ann@127.0.0.1:{unused.getsockname()[1]}/shop"
+        error = refusal(url)
+    assert isinstance(error, ConnectionFailed)
+    assert str(error).startswith(f"{url}: ")
+    assert str(error).endswith("(user ann; password from K3M_NEO4J_PASSWORD)")
+
+
+def test_no_such_scheme() -> None:
+    assert "gopher" in str(refusal("gopher://localhost/neo4j"))
+
+
+def test_the_wrong_password(neo4j_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PASSWORD, SECRET)
+    error = refusal(neo4j_url.replace("neo4j@", "stranger@"))
+    assert isinstance(error, ConnectionFailed)
+    assert "unauthorized" in str(error)
+    assert "(user stranger; password from K3M_NEO4J_PASSWORD)" in str(error)
+
+
+def test_no_such_database(neo4j_url: str) -> None:
+    error = refusal(neo4j_url.rpartition("/")[0] + "/nowhere")
+    assert isinstance(error, StoreNotFound)
+    assert "nowhere" in str(error)
+
+
+def test_a_handle_shows_no_password(neo4j_url: str) -> None:
+    with graphstore.open(neo4j_url) as store:
+        password = os.environ[PASSWORD]
+        assert password not in repr(store) + repr(vars(store)) + repr(store.__reduce__())
+
+
+def test_a_handle_from_before_a_fork_opens_its_own_driver(neo4j_url: str) -> None:
+    with ingested(neo4j_url, tiny_catalogue(8)) as store:
+        context = multiprocessing.get_context("fork")
+        answers = context.Queue()
+        child = context.Process(target=lambda: answers.put(store.neighbours([1]).edge_id.tolist()))
+        child.start()
+        assert answers.get(timeout=60) == store.neighbours([1]).edge_id.tolist()
+        child.join(60)
+        assert child.exitcode == 0
+        assert store.num_items == 8
+
+
+def test_values_that_a_query_made_are_numbered_by_the_next_ingest(neo4j_url: str) -> None:
+    tables = tiny_catalogue(8)
+    ingested(neo4j_url, tables).close()
+    with graphstore.open(neo4j_url, "w") as store:
+        store.query(
+            "MATCH (i:Item {id: 'item-1'}) MERGE (v:Value {text: $text}) CREATE (i)-[:HAS {property: 'tag'}]->(v)",
+            text="by hand",
+        )
+        with pytest.raises(StoreError, match=r"a value has no ordinal.*ingest again"):
+            store.neighbours([1])
+        assert store.ingest(tables.items[:0], tables.triples[:0]).data_version == 2
+        assert "by hand" in store.value_texts(store.neighbours([1]).value)
+        edges = store.neighbours(range(8)).edge_id
+        assert edges.tolist() == list(range(store.num_training_triples))

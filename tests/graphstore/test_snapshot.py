@@ -1,0 +1,70 @@
+"""Snapshots: replaced whole, refused when older than the store beside them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import graphstore
+from graphstore import StaleSnapshot, StoreError
+from graphstore.images import UnknownImage
+from tests.catalogues import tiny_catalogue
+from tests.stores import ingested
+
+
+def test_a_snapshot_older_than_its_store_is_refused_with_the_command(tmp_path: Path) -> None:
+    path, snapshot = tmp_path / "store.lbdb", tmp_path / "snapshot"
+    with ingested(path, tiny_catalogue(8)) as store:
+        graphstore.write_snapshot(store, snapshot)
+        with graphstore.open(snapshot, beside=store) as fresh:
+            assert fresh.data_version == 1
+    with graphstore.open(path, "w") as store:
+        store.ingest(pd.DataFrame({"id": ["item-1"], "title": ["new"]}), tiny_catalogue(8).triples[:0])
+        with pytest.raises(StaleSnapshot) as refused:
+            graphstore.open(snapshot, beside=store)
+        assert str(refused.value) == (
+            f"{snapshot} is a snapshot of data version 1, {path} is at 2: renew it with k3m snapshot {path} {snapshot}"
+        )
+        graphstore.write_snapshot(store, snapshot)
+        with graphstore.open(snapshot, beside=store) as renewed:
+            assert renewed.item_features([1], ["title"])["title"].tolist() == ["new"]
+    assert sorted(found.name for found in tmp_path.iterdir()) == [
+        "snapshot",
+        "store.lbdb",
+        "store.lbdb.images",
+        "store.lbdb.lock",
+    ]
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    tables = tiny_catalogue(4)
+    store = graphstore.from_tables(tables.items, tables.triples, images=tables.images)
+    with pytest.raises(StoreError, match="is not empty and no snapshot: name another directory"):
+        graphstore.write_snapshot(store, tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_an_image_that_the_store_lost_is_named_and_the_old_snapshot_stays(tmp_path: Path) -> None:
+    tables = tiny_catalogue(8)
+    whole = graphstore.from_tables(tables.items, tables.triples, images=tables.images)
+    graphstore.write_snapshot(whole, tmp_path / "snapshot")
+    with pytest.raises(UnknownImage, match="memory has no image sha256:"):
+        graphstore.write_snapshot(graphstore.from_tables(tables.items, tables.triples), tmp_path / "snapshot")
+    assert len(graphstore.open(tmp_path / "snapshot").images) == len(tables.images)
+
+
+def test_reading_a_snapshot_needs_no_database_and_no_torch(tmp_path: Path) -> None:
+    tables = tiny_catalogue(8)
+    graphstore.write_snapshot(
+        graphstore.from_tables(tables.items, tables.triples, images=tables.images), tmp_path / "s"
+    )
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['ladybug', 'neo4j', 'torch', 'torch_geometric']))\n"
+        f"import graphstore; store = graphstore.open({str(tmp_path / 's')!r})\n"
+        "print(store.num_items, len(store.images), store.neighbours([1]).edge_id.tolist()[:2])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "8 2 [0, 1]\n"

@@ -1,0 +1,135 @@
+"""Every store gives the same answers as the one in memory; and training sees the same in a catalogue with kept-back
+triples and in its copy without them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import graphstore
+from graphstore import Store
+from tests.catalogues import KEPT_BACK_ONLY, tiny_catalogue, without_kept_back
+from tests.stores import DATABASES, KINDS, empty_database, ingested, store_of
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def store(kind: str, request: pytest.FixtureRequest) -> Iterator[Store]:
+    with store_of(kind, tiny_catalogue(), request) as opened:
+        yield opened
+
+
+def in_memory() -> Store:
+    tables = tiny_catalogue()
+    return graphstore.from_tables(tables.items, tables.triples, tables.properties, tables.images)
+
+
+def training_view(store: Store, ords: Any) -> dict[str, Any]:
+    """All that training reads."""
+    found = store.neighbours(ords)
+    training_values = np.unique(found.value)
+    return {
+        "neighbours": {name: array.tolist() for name, array in vars(found).items()},
+        "triples": store.triples().to_pylist(),
+        "items": store.items(("title", "category", "image", "price")).to_pylist(),
+        "item_features": {name: v.tolist() for name, v in store.item_features(ords, ["title", "image"]).items()},
+        "values": dict(zip(training_values.tolist(), store.value_texts(training_values), strict=True)),
+        "properties": [store.property_names()[place] for place in np.unique(found.property)],
+        "numbers": (store.num_items, store.num_training_triples),
+    }
+
+
+def test_every_read_is_that_of_the_store_in_memory(store: Store) -> None:
+    reference, ords = in_memory(), np.random.default_rng(1).integers(0, 40, 100)
+    assert training_view(store, ords) == training_view(reference, ords)
+    assert store.counts() == reference.counts()
+    assert store.property_names() == reference.property_names()
+    assert store.property_groups() == reference.property_groups()
+    assert sorted(store.item_fields()) == sorted(reference.item_fields())
+    everything = (None, "valid", "test", "cold")
+    assert store.triples(everything).equals(reference.triples(everything))
+    assert store.items(["price", "title"]).equals(reference.items(["price", "title"]))
+    values = np.random.default_rng(2).permutation(store.num_values)
+    assert store.value_texts(values).tolist() == reference.value_texts(values).tolist()
+    ids = store.item_ids(ords)
+    assert ids.tolist() == reference.item_ids(ords).tolist()
+    assert store.item_ords(ids.tolist()).tolist() == ords.tolist()
+    for key in store.items(["image"])["image"].drop_null().to_pylist():
+        assert store.images.get(key) == reference.images.get(key)
+    assert store.data_version == reference.data_version
+
+
+def test_training_sees_the_same_in_a_copy_without_kept_back_triples(
+    store: Store, request: pytest.FixtureRequest
+) -> None:
+    seen = training_view(store, range(40))
+    copy = without_kept_back(tiny_catalogue())
+    deleted = graphstore.from_tables(copy.items, copy.triples, copy.properties, copy.images)
+    assert seen == training_view(deleted, range(40))
+    assert store.counts().triples == deleted.counts().triples + 55
+
+
+def test_a_planted_value_is_in_no_training_answer(store: Store) -> None:
+    seen = str(training_view(store, range(40)))
+    assert KEPT_BACK_ONLY not in seen
+    assert "大华" in seen
+    [planted] = [row for row in store.triples(["test"]).to_pylist() if row["value"] == KEPT_BACK_ONLY]
+    assert (planted["item"], planted["property"]) == ("item-1", "fabric")
+    training_values = store.neighbours(range(40)).value.max() + 1
+    assert KEPT_BACK_ONLY in store.value_texts(range(training_values, store.num_values))
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_cypher_sees_the_planted_value_and_property_counts_do_not(store: Store) -> None:
+    planted = store.query(
+        "MATCH (i:Item)-[h:HAS]->(v:Value) WHERE v.text = $text RETURN i.id AS id, h.split AS split",
+        text=KEPT_BACK_ONLY,
+    )
+    assert planted.values.tolist() == [["item-1", "test"]]
+    counts = store.query("MATCH (p:Property) RETURN p.name AS name, p.items AS items, p.`values` AS n ORDER BY name")
+    training = without_kept_back(tiny_catalogue()).triples.groupby("property")
+    expected = pd.DataFrame({"items": training["item"].nunique(), "n": training["value"].nunique()}).reset_index()
+    assert counts.values.tolist() == expected.values.tolist()
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_a_catalogue_that_grew_equals_one_made_at_once(kind: str, request: pytest.FixtureRequest) -> None:
+    """Half of the items first, and with every triple for training; then all of it."""
+    tables, location = tiny_catalogue(), empty_database(kind, request)
+    half = tables.items["id"].iloc[::2]
+    with graphstore.open(location, "w") as store:
+        early = tables.triples[tables.triples["item"].isin(half)].assign(split=None)
+        store.ingest(tables.items[tables.items["id"].isin(half)].assign(title="early"), early)
+    with ingested(location, tables) as grown:
+        assert grown.data_version == 2
+        assert training_view(grown, range(40)) == training_view(in_memory(), range(40))
+        assert grown.property_names() == in_memory().property_names()
+        assert grown.counts() == in_memory().counts()
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_an_ingest_that_was_cut_off_is_completed_by_the_same_again(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables, location = tiny_catalogue(), empty_database(kind, request)
+    for step in ("_add_triples", "_update_triples"):
+        with graphstore.open(location, "w") as store, monkeypatch.context() as cut:
+            cut.setattr(type(store), step, _cut_off)
+            with pytest.raises(InterruptedError):
+                store.ingest(tables.items, tables.triples, tables.properties)
+            assert store.data_version == 0
+    with ingested(location, tables) as store:
+        assert store.data_version == 1
+        assert training_view(store, range(40)) == training_view(in_memory(), range(40))
+        assert store.counts() == in_memory().counts()
+
+
+def _cut_off(*_: Any) -> None:
+    raise InterruptedError
