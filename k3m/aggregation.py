@@ -55,6 +55,38 @@ class StructureAggregation(nn.Module):
         triple_value: Int[Tensor, " E"],
     ) -> Float[Tensor, "B D"]:
         """c*; an item without triples keeps W3 c."""
+        _, weighted_EHD = self._weighted(item, strings, triple_item, triple_property, triple_value)
+        neighbourhood_BHD = scatter(weighted_EHD, triple_item, dim=0, dim_size=len(item), reduce="sum")
+        return self.w3(item) + elu(neighbourhood_BHD.mean(1))
+
+    def leave_one_out(
+        self,
+        item: Float[Tensor, "B D"],
+        strings: Float[Tensor, "S D"],
+        triple_item: Int[Tensor, " E"],
+        triple_property: Int[Tensor, " E"],
+        triple_value: Int[Tensor, " E"],
+    ) -> Float[Tensor, "E D"]:
+        """For each triple y its item's c* from the item's other triples, in closed form per head (paper.md 2.3):
+        (sum_x a_x t_x - a_y t_y) / (1 - a_y). An item's only triple leaves W3 c."""
+        weight_EH, weighted_EHD = self._weighted(item, strings, triple_item, triple_property, triple_value)
+        weight_EH, weighted_EHD = weight_EH.float(), weighted_EHD.float()
+        whole_BHD = scatter(weighted_EHD, triple_item, dim=0, dim_size=len(item), reduce="sum")
+        others_BH = scatter(weight_EH, triple_item, dim=0, dim_size=len(item), reduce="sum")[triple_item] - weight_EH
+        rest_EHD = (whole_BHD[triple_item] - weighted_EHD) / others_BH.clamp(min=1e-4)[..., None]
+        alone_E = torch.bincount(triple_item, minlength=len(item))[triple_item] == 1
+        rest_ED = rest_EHD.mean(1).masked_fill(alone_E[:, None], 0.0)
+        return self.w3(item)[triple_item] + elu(rest_ED)
+
+    def _weighted(
+        self,
+        item: Float[Tensor, "B D"],
+        strings: Float[Tensor, "S D"],
+        triple_item: Int[Tensor, " E"],
+        triple_property: Int[Tensor, " E"],
+        triple_value: Int[Tensor, " E"],
+    ) -> tuple[Float[Tensor, "E H"], Float[Tensor, "E H D"]]:
+        """a_x and a_x t_x of every triple and head."""
         triple_EHD = (
             self.w1_item(item)[triple_item]
             + self.w1_property(strings)[triple_property]
@@ -62,7 +94,4 @@ class StructureAggregation(nn.Module):
         ).unflatten(1, (self.heads, -1))
         score_EH = leaky_relu((triple_EHD * self.w2).sum(-1), 0.2)
         weight_EH = softmax(score_EH, triple_item, num_nodes=len(item))
-        neighbourhood_BHD = scatter(
-            weight_EH[..., None] * triple_EHD, triple_item, dim=0, dim_size=len(item), reduce="sum"
-        )
-        return self.w3(item) + elu(neighbourhood_BHD.mean(1))
+        return weight_EH, weight_EH[..., None] * triple_EHD

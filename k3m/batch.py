@@ -47,6 +47,8 @@ class ProductBatch:
     hidden_item: Int[Tensor, " Q"]
     hidden_property: Int[Tensor, " Q"]
     hidden_value: Int[Tensor, " Q"]
+    hidden_edge: Int[Tensor, " Q"] | None = None
+    """Where nothing is hidden and triples are asked for by leaving one out: the visible triple that each is."""
     negative_values: Int[Tensor, "Q K"] | None = None
     """Replaced values, rows of `strings`; the mask is False where a draw is no negative (a training triple, or no
     draw at all)."""
@@ -122,9 +124,10 @@ class BatchMaker:
 
     def _triples(self, data: HeteroData, subgraph: Subgraph) -> dict[str, Tensor]:
         """Visible and hidden triples and replacements, as indices into one list of distinct strings."""
-        item, prop, value = self._visible(data, subgraph)
-        hidden = subgraph.hidden
-        replacements = self._replacements(subgraph) if self.training else {}
+        item, prop, value, edge = self._visible(data, subgraph)
+        by_leaving_out = self.training and self.config.loss.leave_one_out
+        hidden = subgraph.visible if by_leaving_out else subgraph.hidden
+        replacements = self._replacements(subgraph, hidden) if self.training else {}
         texts = {
             "triple_property": prop,
             "triple_value": value,
@@ -142,14 +145,16 @@ class BatchMaker:
         else:
             rows["negative_values"] = rows["negative_values"].view(len(hidden), -1)
         rows |= {name: _tensor(array) for name, array in replacements.items() if name != "negative_values"}
+        if by_leaving_out:
+            rows["hidden_edge"] = _tensor(edge)
         tokens = self.tokenizer.strings(strings.tolist(), self.config.data.string_tokens)
         return rows | {"strings": _tensor(tokens), "triple_item": _tensor(item), "hidden_item": _tensor(hidden.item)}
 
     def _visible(
         self, data: HeteroData, subgraph: Subgraph
-    ) -> tuple[NDArray[np.int64], NDArray[np.object_], NDArray[np.object_]]:
-        """The triples that the model sees, by item: those drawn, and `<item, field, value>` for each visible item
-        field."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.object_], NDArray[np.object_], NDArray[np.int64]]:
+        """The triples that the model sees, by item (item, property, value): those drawn, and `<item, field, value>` for
+        each visible item field. Also the place in them of each of those drawn."""
         drawn = slice(0, 0) if "graph" in self.without else slice(None)
         texts = np.asarray(data["value"]["text"], dtype=object)[data[HAS].edge_index[1].numpy()]
         fields = [
@@ -164,12 +169,13 @@ class BatchMaker:
         item = np.concatenate([subgraph.visible.item[drawn], np.asarray(rows, dtype=np.int64)])
         order = np.argsort(item, kind="stable")
         prop = np.concatenate([self.property_names[subgraph.visible.property[drawn]], names])
-        return item[order], prop[order], np.concatenate([texts[drawn], values])[order]
+        place = np.argsort(order, kind="stable")[: len(subgraph.visible)]
+        return item[order], prop[order], np.concatenate([texts[drawn], values])[order], place
 
-    def _replacements(self, subgraph: Subgraph) -> dict[str, NDArray]:
+    def _replacements(self, subgraph: Subgraph, hidden: Triples) -> dict[str, NDArray]:
         """Replaced values (as ordinals) and replaced items. One that makes a training triple is masked out; kept-back
         ones are not known."""
-        hidden, loss = subgraph.hidden, self.config.loss
+        loss = self.config.loss
         keys = self._keys(subgraph, "negatives")[hidden.item]
         turn = np.arange(len(hidden)) - np.searchsorted(
             hidden.item, hidden.item

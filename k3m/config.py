@@ -98,6 +98,8 @@ class LossConfig:
     """Norm of the TransE distance: 1 or 2."""
     hide: float = 0.15
     """Chance of each triple of an item to be hidden at a step; one is hidden at least."""
+    leave_one_out: bool = False
+    """Hide nothing; ask for every visible triple from the others of its item: the exact mean over them."""
     value_negatives: int = 16
     """Replaced values a hidden triple, drawn from the property's candidates (all of them where there are fewer)."""
     item_negatives: int = 4

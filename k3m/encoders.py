@@ -15,7 +15,6 @@ from torch.nn.functional import gelu
 from k3m.photographs import PATCH
 from k3m.text import PAD
 
-
 SHORT = 4
 """Tokens of a short string."""
 

@@ -39,6 +39,8 @@ class Outputs:
     """Fused image."""
     strings: Float[Tensor, "S D"]
     """p and v: the batch's property and value strings."""
+    initial: Float[Tensor, "B D"]
+    """c, the item before its triples were aggregated."""
 
 
 class K3M(nn.Module):
@@ -73,9 +75,11 @@ class K3M(nn.Module):
         text_informed, image_informed = self.interactor(text, text_mask, image, image_mask)
         text, image = self.fuse_text(text, text_informed), self.fuse_image(image, image_informed)
 
-        item = self.initialise(text, text_mask & batch.has_title[:, None], image, image_mask & batch.has_image[:, None])
-        item = self.aggregate(item, strings, batch.triple_item, batch.triple_property, batch.triple_value)
-        return Outputs(item, text, image, strings)
+        initial = self.initialise(
+            text, text_mask & batch.has_title[:, None], image, image_mask & batch.has_image[:, None]
+        )
+        item = self.aggregate(initial, strings, batch.triple_item, batch.triple_property, batch.triple_value)
+        return Outputs(item, text, image, strings, initial)
 
     def anneal(self, progress: float) -> None:
         """Lower the Gumbel temperature of both fusions as training goes from 0 to 1."""
@@ -99,7 +103,7 @@ class K3M(nn.Module):
         assert batch.negative_values_mask is not None
         assert batch.negative_items_mask is not None
         norm, items, strings = self.config.loss.norm, out.item.float(), out.strings.float()
-        item, prop, value = items[batch.hidden_item], strings[batch.hidden_property], strings[batch.hidden_value]
+        item, prop, value = self._asking(batch, out), strings[batch.hidden_property], strings[batch.hidden_value]
         by_value = distance(item[:, None], prop[:, None], strings[batch.negative_values], norm)
         by_item = distance(items[batch.negative_items], prop[:, None], value[:, None], norm)
         mask = torch.cat([batch.negative_values_mask, batch.negative_items_mask], dim=1)
@@ -107,6 +111,13 @@ class K3M(nn.Module):
         return margin_loss(
             distance(item, prop, value, norm), negative, mask, batch.hidden_item, self.config.loss.margin
         )
+
+    def _asking(self, batch: ProductBatch, out: Outputs) -> Float[Tensor, "Q D"]:
+        """c* of each asked triple's item, which has not seen that triple."""
+        if batch.hidden_edge is None:
+            return out.item.float()[batch.hidden_item]
+        triples = batch.triple_item, batch.triple_property, batch.triple_value
+        return self.aggregate.leave_one_out(out.initial, out.strings, *triples).float()[batch.hidden_edge]
 
     def _title_loss(self, batch: ProductBatch, out: Outputs) -> Float[Tensor, ""]:
         assert batch.title_labels is not None

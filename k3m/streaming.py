@@ -32,7 +32,11 @@ class Stream:
         """The epoch's batches in its drawn order, from step `first_step` of the epoch on."""
         items = rng.order(self.store.num_items, self.config.train.seed, epoch, "order")
         maker = self._maker(training=True, epoch=epoch)
-        return self._loader(items[first_step * self.config.data.batch_size :], maker, hide=self.config.loss.hide)
+        return self._loader(
+            items[first_step * self.config.data.batch_size :],
+            maker,
+            hide=0.0 if self.config.loss.leave_one_out else self.config.loss.hide,
+        )
 
     def evaluation(self, items: NDArray[np.int64], without: Collection[str] = ()) -> BatchLoader:
         """These items (ordinals) in this order, nothing masked, all of their training triples visible (to the

@@ -57,3 +57,13 @@ def test_initialisation_is_the_mean_over_valid_tokens_and_objects_only() -> None
     c = layer(text, torch.tensor([[True, False], [False, False]]), image, torch.tensor([[True], [False]]))
     # (1, 1) and W0 (2, 0) = (4, 0); the second item has nothing
     assert torch.equal(c, torch.tensor([[2.5, 0.5], [0.0, 0.0]]))
+
+
+def test_leave_one_out_equals_really_leaving_out() -> None:
+    items, strings, triple_item, prop, value = _graph()
+    layer = StructureAggregation(6, heads=3)
+    closed = layer.leave_one_out(items, strings, triple_item, prop, value)
+    for edge in range(len(triple_item)):
+        rest = torch.arange(len(triple_item)) != edge
+        without = layer(items, strings, triple_item[rest], prop[rest], value[rest])
+        assert torch.allclose(closed[edge], without[triple_item[edge]], atol=1e-5)  # fp32, a difference of sums

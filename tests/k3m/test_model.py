@@ -129,3 +129,21 @@ def test_each_objective_alone_overfits_a_batch(
         _losses(model, batch)[objective].backward()
         optimizer.step()
     assert _losses(model, batch)[objective].item() < 0.2 * first
+
+
+def test_leave_one_out_asks_for_every_visible_triple_and_sees_none_of_them(stream: Stream, config: Config) -> None:
+    config = dataclasses.replace(config, loss=dataclasses.replace(config.loss, leave_one_out=True))
+    stream = Stream(stream.store, config, stream.tokenizer)
+    model = K3M(config, stream.tokenizer.size).eval()
+    batch = next(iter(stream.training(epoch=0)))
+    assert batch.hidden_edge is not None
+    assert torch.equal(batch.triple_value[batch.hidden_edge], batch.hidden_value)
+    assert len(batch.hidden_item) == len(batch.triple_item) > 20
+    before = model._asking(batch, model(batch))
+    edge = int(batch.hidden_edge[0])
+    other = batch.triple_value.clone()
+    other[edge] = (other[edge] + 1) % len(batch.strings)
+    changed = dataclasses.replace(batch, triple_value=other)
+    after = model._asking(changed, model(changed))
+    assert torch.allclose(before[0], after[0], atol=1e-5)  # fp32, a difference of sums
+    assert not torch.allclose(before[1], after[1], atol=1e-5)  # the item's next triple does see it
