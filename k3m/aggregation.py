@@ -9,6 +9,10 @@ from torch import Tensor, nn
 from torch.nn.functional import elu, leaky_relu
 from torch_geometric.utils import scatter, softmax
 
+GAIN = 4.0
+"""Initial scale of W1 and W3 over torch's own: means over tokens, objects and triples have lost most of their variance,
+and distances to property values, which have unit variance, must follow from what is left (docs/log.md)."""
+
 
 class ItemInitialisation(nn.Module):
     """c = mean_pooling(h_t, W0 h_i) over valid tokens and objects; an item that has neither starts from zero."""
@@ -45,6 +49,8 @@ class StructureAggregation(nn.Module):
         self.w2 = nn.Parameter(torch.empty(heads, width))
         self.w3 = nn.Linear(width, width)
         nn.init.xavier_uniform_(self.w2)
+        for matrix in (self.w1_item, self.w1_property, self.w1_value, self.w3):
+            matrix.weight.data.mul_(GAIN)
 
     def forward(
         self,
@@ -55,7 +61,9 @@ class StructureAggregation(nn.Module):
         triple_value: Int[Tensor, " E"],
     ) -> Float[Tensor, "B D"]:
         """c*; an item without triples keeps W3 c."""
-        _, weighted_EHD = self._weighted(item, strings, triple_item, triple_property, triple_value)
+        triple_EHD, score_EH = self._scored(item, strings, triple_item, triple_property, triple_value)
+        weight_EH = softmax(score_EH, triple_item, num_nodes=len(item))
+        weighted_EHD = weight_EH[..., None] * triple_EHD
         neighbourhood_BHD = scatter(weighted_EHD, triple_item, dim=0, dim_size=len(item), reduce="sum")
         return self.w3(item) + elu(neighbourhood_BHD.mean(1))
 
@@ -69,29 +77,29 @@ class StructureAggregation(nn.Module):
     ) -> Float[Tensor, "E D"]:
         """For each triple y its item's c* from the item's other triples, in closed form per head (paper.md 2.3):
         (sum_x a_x t_x - a_y t_y) / (1 - a_y). An item's only triple leaves W3 c."""
-        weight_EH, weighted_EHD = self._weighted(item, strings, triple_item, triple_property, triple_value)
-        weight_EH, weighted_EHD = weight_EH.float(), weighted_EHD.float()
+        triple_EHD, score_EH = self._scored(item, strings, triple_item, triple_property, triple_value)
+        # In float64: where one triple has nearly all the weight, the others' is a difference of almost equal numbers.
+        weight_EH = softmax(score_EH.double(), triple_item, num_nodes=len(item))
+        weighted_EHD = weight_EH[..., None] * triple_EHD
         whole_BHD = scatter(weighted_EHD, triple_item, dim=0, dim_size=len(item), reduce="sum")
         others_BH = scatter(weight_EH, triple_item, dim=0, dim_size=len(item), reduce="sum")[triple_item] - weight_EH
-        rest_EHD = (whole_BHD[triple_item] - weighted_EHD) / others_BH.clamp(min=1e-4)[..., None]
+        rest_EHD = (whole_BHD[triple_item] - weighted_EHD) / others_BH.clamp(min=1e-9)[..., None]
         alone_E = torch.bincount(triple_item, minlength=len(item))[triple_item] == 1
-        rest_ED = rest_EHD.mean(1).masked_fill(alone_E[:, None], 0.0)
+        rest_ED = rest_EHD.mean(1).to(item.dtype).masked_fill(alone_E[:, None], 0.0)
         return self.w3(item)[triple_item] + elu(rest_ED)
 
-    def _weighted(
+    def _scored(
         self,
         item: Float[Tensor, "B D"],
         strings: Float[Tensor, "S D"],
         triple_item: Int[Tensor, " E"],
         triple_property: Int[Tensor, " E"],
         triple_value: Int[Tensor, " E"],
-    ) -> tuple[Float[Tensor, "E H"], Float[Tensor, "E H D"]]:
-        """a_x and a_x t_x of every triple and head."""
+    ) -> tuple[Float[Tensor, "E H D"], Float[Tensor, "E H"]]:
+        """t_x and b_x of every triple and head."""
         triple_EHD = (
             self.w1_item(item)[triple_item]
             + self.w1_property(strings)[triple_property]
             + self.w1_value(strings)[triple_value]
         ).unflatten(1, (self.heads, -1))
-        score_EH = leaky_relu((triple_EHD * self.w2).sum(-1), 0.2)
-        weight_EH = softmax(score_EH, triple_item, num_nodes=len(item))
-        return weight_EH, weight_EH[..., None] * triple_EHD
+        return triple_EHD, leaky_relu((triple_EHD * self.w2).sum(-1), 0.2)

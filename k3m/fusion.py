@@ -10,6 +10,10 @@ from torch import Tensor, nn
 
 from k3m.config import Fusion
 
+PREFERS_ALONE = 2.0
+"""Initial bias of the gates towards the individual feature: at 0 the hard choice would begin as a coin toss in every
+dimension, noise that halves the speed of learning (docs/log.md)."""
+
 
 class InitialInteractiveFusion(nn.Module):
     """One modality's fusion.
@@ -28,6 +32,7 @@ class InitialInteractiveFusion(nn.Module):
         self.temperature = 1.0
         if variant in ("soft", "hard"):
             self.gate_alone, self.gate_interactive = nn.Linear(2 * width, width), nn.Linear(2 * width, width)
+            nn.init.constant_(self.gate_alone.bias, PREFERS_ALONE)
         if variant == "soft":
             self.mix = nn.Linear(2 * width, width)
 

@@ -19,6 +19,7 @@ TINY = (
     "data.image_width=32",
     "data.batch_size=8",
     "train.precision=float32",
+    "loss.leave_one_out=false",
 )
 
 

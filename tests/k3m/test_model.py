@@ -27,8 +27,10 @@ def _losses(model: K3M, batch: ProductBatch) -> dict[str, torch.Tensor]:
 
 
 def test_the_sum_of_the_weighted_losses(model: K3M, batch: ProductBatch) -> None:
-    losses = _losses(model, batch)
-    assert losses["loss"].item() == pytest.approx(sum(losses[name].item() for name in ("lpm", "mlm", "mom")), rel=1e-6)
+    weights = dataclasses.replace(model.config.loss, lpm=2.0, mlm=0.5, mom=0.25)
+    model.config = dataclasses.replace(model.config, loss=weights)
+    losses = {name: loss.item() for name, loss in _losses(model, batch).items()}
+    assert losses["loss"] == pytest.approx(2 * losses["lpm"] + losses["mlm"] / 2 + losses["mom"] / 4, rel=1e-6)
     assert all(losses[name] > 0 for name in ("lpm", "mlm", "mom"))
 
 
