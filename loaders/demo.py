@@ -146,10 +146,9 @@ class Shop:
         look = Look(item.category, item.truth["colour"], *(item.truth[name] for name in PICTURE))
         picture = photograph(look, random) if random.random() >= NO_PHOTOGRAPH else None
         recorded = {name: value for name, value in item.truth.items() if random.random() >= UNRECORDED}
-        for name in recorded.keys() & VALUES.keys():
-            others = [value for value in VALUES[name] if value != recorded[name]]
-            if random.random() < WRONG:
-                recorded[name] = str(random.choice(others))
+        for name, values in VALUES.items():  # in this order: a set's order differs between processes
+            if name in recorded and random.random() < WRONG:
+                recorded[name] = str(random.choice([value for value in values if value != recorded[name]]))
         return replace(item, title=title, told=told, picture=picture, recorded=recorded)
 
     def best_scores(self, kept_back: list[tuple[Item, str]]) -> dict[str, dict[str, float]]:

@@ -1,5 +1,8 @@
 import io
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -30,6 +33,14 @@ def test_the_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:
         demo.main([str(tmp_path / name), "--items", "40", "--seed", seed])
     assert _bytes(tmp_path / "one") == _bytes(tmp_path / "two")
     assert _bytes(tmp_path / "one") != _bytes(tmp_path / "other")
+
+
+def test_the_same_seed_writes_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+    """Python orders sets of strings by a hash that differs between processes: no draw may follow that order."""
+    for hash_seed in ("1", "2"):
+        command = [sys.executable, "-m", "loaders.demo", str(tmp_path / hash_seed), "--items", "100", "--seed", "5"]
+        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": hash_seed})
+    assert _bytes(tmp_path / "1") == _bytes(tmp_path / "2")
 
 
 def test_the_files(tmp_path: Path) -> None:
