@@ -113,7 +113,7 @@ class ArrayStore(Store):
 
     def items(self, fields: Sequence[str] = ()) -> pa.Table:
         self._require_fields(fields)
-        return self.arrays.items.select(["id", *fields])
+        return self.arrays.items.select(list(dict.fromkeys(("id", *fields))))
 
     def _triples(self, splits: Collection[str | None]) -> pa.Table:
         split = self.arrays.triples["split"]

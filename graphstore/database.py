@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from graphstore import changes, tables
 from graphstore.changes import Changes, Numbered
 from graphstore.errors import ReadOnlyStore, SchemaError, StoreError
-from graphstore.store import Counts, IngestReport, Neighbours, Store
+from graphstore.store import TRAINING, Counts, IngestReport, Neighbours, Store
 from graphstore.tables import KEY, Ints
 
+STATE = ("data_version", "ingest")
+"""Keys of the metadata that every ingest changes."""
 NEIGHBOURS = (
     "MATCH (i:Item)-[h:HAS]->(v:Value) WHERE i.ord IN $ords AND h.split IS NULL "
     "RETURN i.ord AS item, i.first AS first, h.property AS property, coalesce(v.ord, -1) AS value"
@@ -35,13 +37,14 @@ SPLITS = "MATCH ()-[h:HAS]->() RETURN h.split AS split, count(*) AS triples"
 class DatabaseStore(Store):
     """A store in a database with Cypher."""
 
-    # Asked for with every batch; a write through this handle forgets them.
+    # Asked for with every batch, all of one state of the data; a write through this handle forgets them.
+    _cached_state: list[str] | None = None
     _cached_names: list[str] | None = None
     _cached_items: int | None = None
     _cached_fields: dict[str, str] | None = None
 
     def _forget(self) -> None:
-        self._cached_names = self._cached_items = self._cached_fields = None
+        self._cached_state = self._cached_names = self._cached_items = self._cached_fields = None
 
     # What is read
 
@@ -52,12 +55,37 @@ class DatabaseStore(Store):
     @property
     def num_items(self) -> int:
         if self._cached_items is None:
+            self._state()
             self._cached_items = self._number_of("Item")
         return self._cached_items
 
     @property
     def num_values(self) -> int:
         return self._number_of("Value")
+
+    def _state(self) -> list[str]:
+        """What the metadata said when this handle first asked.
+
+        Raises:
+            StoreError: half of an ingest is no catalogue.
+        """
+        if self._cached_state is None:
+            state = self._state_now()
+            if "unfinished" in state:
+                raise StoreError(
+                    f"{self.location}: an ingest is under way or was cut off; the same ingest again completes it"
+                )
+            self._cached_state = state
+        return self._cached_state
+
+    def _state_now(self) -> list[str]:
+        metadata = self._metadata()
+        return [metadata[key] for key in STATE if key in metadata]
+
+    def _require_state(self, now: list[str]) -> None:
+        """Nobody locks a server: what was read before and after an ingest would mix."""
+        if now != self._state():
+            raise StoreError(f"{self.location} was changed by another ingest meanwhile: open the store again")
 
     def _number_of(self, label: str) -> int:
         return int(self._rows(f"MATCH (n:{label}) RETURN count(*) AS n")["n"][0].as_py())
@@ -81,6 +109,7 @@ class DatabaseStore(Store):
 
     def property_names(self) -> list[str]:
         if self._cached_names is None:
+            self._state()
             rows = self._rows("MATCH (p:Property) RETURN p.name AS name ORDER BY p.ord")
             self._cached_names = rows["name"].to_pylist()
         return self._cached_names
@@ -92,7 +121,14 @@ class DatabaseStore(Store):
     def item_fields(self) -> tuple[str, ...]:
         return tuple(name for name in self._fields() if name != "id")
 
+    def triples(self, splits: Collection[str | None] = TRAINING) -> pa.Table:
+        self._state()
+        found = super().triples(splits)
+        self._require_state(self._state_now())
+        return found
+
     def items(self, fields: Sequence[str] = ()) -> pa.Table:
+        fields = tuple(dict.fromkeys(fields))
         rows = self._rows(f"MATCH (i:Item) RETURN i.id AS id, i.ord AS ord{self._returned(fields)}")
         return self._typed(rows.sort_by("ord").drop_columns(["ord"]), fields)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
 import ladybug
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -146,7 +147,7 @@ class LadybugStore(DatabaseStore):
     def _query(self, cypher: str, parameters: Mapping[str, Any]) -> pd.DataFrame:
         if not self.read_only:
             self._forget()
-        found = self._execute(cypher, parameters)
+        found = self._execute(cypher, {name: _python(value) for name, value in parameters.items()})
         names, kinds = found.get_column_names(), found.get_column_data_types()
         frame = pd.DataFrame(found.get_all(), columns=names)
         for name, kind in zip(names, kinds, strict=True):
@@ -196,6 +197,13 @@ class LadybugStore(DatabaseStore):
     def _unwind(self, cypher: str, rows: pa.Table) -> None:
         for start in range(0, len(rows), _UPDATE_BATCH):
             self._execute(cypher, {"rows": rows.slice(start, _UPDATE_BATCH).to_pylist()})
+
+
+def _python(value: Any) -> Any:
+    """Ladybug binds Python's own types and lists, neither numpy's nor tuples."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return [_python(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def image_folder(path: Path) -> Path:

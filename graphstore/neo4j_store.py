@@ -19,7 +19,7 @@ import pyarrow as pa
 from neo4j.exceptions import DriverError, Neo4jError
 
 from graphstore import tables
-from graphstore.database import DatabaseStore
+from graphstore.database import STATE, DatabaseStore
 from graphstore.errors import ConnectionFailed, QueryError, StoreError, StoreNotFound
 from graphstore.images import ImagePack
 from graphstore.store import Mode
@@ -39,8 +39,10 @@ SCHEMA = (
 # Columns as lists in one record: many times faster over Bolt than a record an edge. A list drops nulls: they come as 0.
 NEIGHBOURS = (
     "MATCH (i:Item) WHERE i.ord IN $ords MATCH (i)-[h:HAS]->(v:Value) WHERE h.split IS NULL "
-    "RETURN collect(i.ord) AS item, collect(i.first) AS first, collect(h.property) AS property, "
-    "collect(coalesce(v.ord, -1)) AS value"
+    "WITH collect(i.ord) AS item, collect(i.first) AS first, collect(h.property) AS property, "
+    "collect(coalesce(v.ord, -1)) AS value "
+    "RETURN item, first, property, value, "
+    "COLLECT { MATCH (m:Metadata) WHERE m.key IN $state RETURN m.value ORDER BY m.key } AS state"
 )
 TRIPLES = (
     "MATCH (i:Item) WHERE i.id IN $ids MATCH (i)-[h:HAS]->(v:Value) "
@@ -159,7 +161,10 @@ class Neo4jStore(DatabaseStore):
         return pa.concat_tables([schema.empty_table(), *(pa.table(part, schema=schema) for part in parts)])
 
     def _edges(self, ords: Ints) -> dict[str, Any]:
-        return self._lists(NEIGHBOURS, ("item", "first", "property", "value"), ords=ords.tolist())
+        names = ("item", "first", "property", "value", "state")
+        found = self._lists(NEIGHBOURS, names, ords=ords.tolist(), state=list(STATE))
+        self._require_state(found.pop("state"))
+        return found
 
     def _lists(self, cypher: str, names: tuple[str, ...], **parameters: Any) -> dict[str, list[Any]]:
         _, rows = self._run(cypher, parameters)

@@ -25,7 +25,7 @@ def write_snapshot(store: Store, directory: str | Path) -> None:
     """Write a snapshot of `store`; one that was there is replaced once the new one is whole.
 
     Raises:
-        StoreError: where the directory holds something else.
+        StoreError: where the directory holds something else, or an ingest changes the store meanwhile.
     """
     directory = Path(directory)
     if directory.exists() and not (directory / META).exists() and any(directory.iterdir()):
@@ -39,11 +39,13 @@ def write_snapshot(store: Store, directory: str | Path) -> None:
 
 
 def _write(store: Store, directory: Path) -> None:
-    every = (None, *store.counts().splits)
-    items = store.items(store.item_fields())
-    groups = store.property_groups()
+    version = store.data_version
+    items, groups = store.items(store.item_fields()), store.property_groups()
+    triples = store.triples((None, *store.counts().splits))
+    if store.data_version != version:  # nobody locks a server
+        raise StoreError(f"{store.location} was changed by an ingest while it was read: write the snapshot again")
     properties = pa.table({"name": pa.array(groups, pa.string()), "group": pa.array(groups.values(), pa.string())})
-    arrays = Arrays.of(items, store.triples(every), properties, store.data_version)
+    arrays = Arrays.of(items, triples, properties, version)
     for name in _TABLES:
         table = pa.table({"text": arrays.values}) if name == "values" else getattr(arrays, name)
         with pa.OSFile(str(directory / f"{name}.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
@@ -54,7 +56,7 @@ def _write(store: Store, directory: Path) -> None:
     pack = ImagePack(directory, read_only=False)
     for key in dict.fromkeys(items["image"].drop_null().to_pylist()):
         pack.add(store.images.get(key))
-    meta = {"store": store.location, "data_version": store.data_version}
+    meta = {"store": store.location, "data_version": version}
     (directory / META).write_text(json.dumps(meta, indent=2), encoding="utf-8")
 
 

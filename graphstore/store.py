@@ -116,7 +116,7 @@ class Store(ABC):
 
     # What is asked by Cypher
 
-    def query(self, cypher: str, **parameters: Any) -> pd.DataFrame:
+    def query(self, cypher: str, /, **parameters: Any) -> pd.DataFrame:
         """Rows of a Cypher query; every $name in it needs a parameter and every parameter a $name.
 
         Raises:
@@ -172,7 +172,7 @@ class Store(ABC):
             UnknownItems: naming up to five ids that the store has not.
         """
         wanted = list(ids)
-        found = self._item_ords(sorted(set(wanted)))
+        found = self._item_ords(sorted({item for item in wanted if isinstance(item, str)}))
         self._require_found([item for item in wanted if item not in found])
         return np.array([found[item] for item in wanted], dtype=np.int64)
 
@@ -196,7 +196,8 @@ class Store(ABC):
         """
         asked = self._checked_ords(ords)
         distinct, place = np.unique(asked, return_inverse=True)
-        return {name: column[place] for name, column in self._item_features(distinct, fields).items()}
+        found = self._item_features(distinct, tuple(dict.fromkeys(fields)))
+        return {name: column[place] for name, column in found.items()}
 
     def value_texts(self, ords: ArrayLike) -> NDArray[np.object_]:
         """Texts of the values with these ordinals, in their order.
@@ -204,7 +205,7 @@ class Store(ABC):
         Raises:
             UnknownItems: naming up to five ordinals that the store has not.
         """
-        distinct, place = np.unique(np.asarray(ords, dtype=np.int64).reshape(-1), return_inverse=True)
+        distinct, place = np.unique(_ordinals(ords), return_inverse=True)
         found = self._value_texts(distinct)
         self._require_found([value for value in distinct.tolist() if value not in found], "value")
         texts = np.empty(len(distinct), dtype=object)
@@ -260,7 +261,7 @@ class Store(ABC):
     def _triples(self, splits: Collection[str | None]) -> pa.Table: ...
 
     def _checked_ords(self, ords: ArrayLike) -> Ints:
-        asked = np.asarray(ords, dtype=np.int64).reshape(-1)
+        asked = _ordinals(ords)
         self._require_found(asked[(asked < 0) | (asked >= self.num_items)].tolist())
         return asked
 
@@ -272,6 +273,14 @@ class Store(ABC):
     def _require_writable(self, what: str) -> None:
         if self.read_only:
             raise ReadOnlyStore(f"{self.location} was opened to read: {what} needs graphstore.open(location, 'w')")
+
+
+def _ordinals(ords: ArrayLike) -> Ints:
+    """Flat int64; a mask or a fraction would become another item."""
+    asked = np.asarray(ords).reshape(-1)
+    if len(asked) and asked.dtype.kind not in "iu":
+        raise TypeError(f"ordinals are whole numbers (got an array of {asked.dtype})")
+    return asked.astype(np.int64)
 
 
 def parameter_names(cypher: str) -> set[str]:

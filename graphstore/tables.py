@@ -9,6 +9,7 @@ triples exist or not. A training triple's edge id is its rank in (item, property
 their UTF-8 bytes, which is code-point order.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -32,10 +33,18 @@ RESERVED = ("ord", "first")
 MAX_KEY_BYTES = 8000
 
 
-def as_arrow(table: Table) -> pa.Table:
+def as_arrow(name: str, table: Table) -> pa.Table:
     """Arrow with plain strings and null for NaN; a column of nulls alone is one of strings."""
     if isinstance(table, pd.DataFrame):
-        table = pa.Table.from_pandas(table, preserve_index=False)
+        try:
+            table = pa.Table.from_pandas(table, preserve_index=False)
+        except (TypeError, ValueError) as error:  # among them Arrow's own, and text that is no Unicode
+            raise SchemaError(f"{name}: a column that Arrow cannot hold: {error}") from error
+    if not isinstance(table, pa.Table):
+        raise SchemaError(f"{name} must be a pandas frame or an Arrow table (got {type(table).__name__})")
+    repeated = [column for column, times in Counter(table.column_names).items() if times > 1]
+    if repeated:
+        raise SchemaError(f"{name} have the column {', '.join(repeated)} more than once")
     table = table.replace_schema_metadata(None)
     for place, field in enumerate(table.schema):
         table = table.set_column(place, field.name, _plain(table[field.name]))
@@ -44,7 +53,8 @@ def as_arrow(table: Table) -> pa.Table:
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = column.type
-    if pa.types.is_large_string(kind) or pa.types.is_null(kind) or pa.types.is_dictionary(kind):
+    text = (pa.types.is_large_string, pa.types.is_string_view, pa.types.is_dictionary, pa.types.is_null)
+    if any(test(kind) for test in text):
         return column.cast(pa.string())
     if pa.types.is_floating(kind):
         return pc.if_else(pc.is_nan(column), None, column)
@@ -57,7 +67,7 @@ def item_table(items: Table) -> pa.Table:
     Raises:
         SchemaError: no id column, an empty or repeated id, or a column name that is ours.
     """
-    table = as_arrow(items)
+    table = as_arrow("items", items)
     _require_columns("items", table, ("id",))
     reserved = [name for name in table.column_names if name.lower() in RESERVED]
     if reserved:
@@ -73,7 +83,7 @@ def triple_table(triples: Table) -> pa.Table:
     Raises:
         SchemaError: a missing column, an empty cell, or the same triple twice.
     """
-    table = as_arrow(triples)
+    table = as_arrow("triples", triples)
     _require_columns("triples", table, KEY)
     for column, longest in (("item", MAX_KEY_BYTES), ("property", MAX_KEY_BYTES), ("value", None)):
         _require_text("triples", table, column, longest)
@@ -89,7 +99,7 @@ def property_table(properties: Table | None) -> pa.Table:
     """name and group; empty for None."""
     if properties is None:
         return pa.table({"name": pa.array([], pa.string()), "group": pa.array([], pa.string())})
-    table = as_arrow(properties)
+    table = as_arrow("properties", properties)
     _require_columns("properties", table, ("name", "group"))
     _require_text("properties", table, "name", MAX_KEY_BYTES)
     _require_distinct("properties", table, ("name",))

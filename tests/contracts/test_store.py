@@ -136,6 +136,9 @@ def test_neighbours_of_nothing_and_of_items_without_any(store: Store, ords: list
 def test_unknown_items_and_values_are_named(store: Store) -> None:
     with pytest.raises(UnknownItems, match=r"has no item 'nobody', 'A' \(2 unknown of those asked for\)"):
         store.item_ords(["a", "nobody", "A"])
+    wrong: Any = ["a", 1, None]
+    with pytest.raises(UnknownItems, match=r"has no item 1, None \(2 unknown"):
+        store.item_ords(wrong)
     with pytest.raises(UnknownItems, match=r"has no item -1, 4, 5, 6, 7, \.\.\. \(6 unknown of those asked for\)"):
         store.neighbours([-1, 0, 4, 5, 6, 7, 8])
     with pytest.raises(UnknownItems, match=r"has no item 4 \("):
@@ -165,6 +168,18 @@ def test_fields_are_listed_and_an_unknown_one_is_refused(store: Store) -> None:
     for ask in (lambda: store.item_features([0], ["weight"]), lambda: store.items(["weight"])):
         with pytest.raises(SchemaError, match=r"no item has the field weight \(fields: id, .*title"):
             ask()
+
+
+def test_a_field_named_twice_comes_once(store: Store) -> None:
+    assert store.items(["title", "id", "title"]).column_names == ["id", "title"]
+    assert list(store.item_features([1], ["id", "title", "id"])) == ["id", "title"]
+
+
+@pytest.mark.parametrize("ords", [[0.5], [True, False], ["1"]])
+def test_what_is_no_ordinal_is_refused(store: Store, ords: list[Any]) -> None:
+    for ask in (store.neighbours, store.value_texts, store.item_ids):
+        with pytest.raises(TypeError, match=r"ordinals are whole numbers \(got an array of (float64|bool|<U1)\)"):
+            ask(ords)
 
 
 def test_items_carry_the_named_fields(store: Store) -> None:
@@ -374,6 +389,28 @@ def test_tables_that_are_no_catalogue_are_refused_whole(writable: Store) -> None
     assert writable.property_names() == ["colour", "size", "tag", "brand"]
 
 
+def test_what_is_no_table_is_refused(writable: Store) -> None:
+    nothing: Any = four_items().triples[:0]
+    column = pa.array(["x"])
+    for items, text in (
+        (pd.DataFrame({"id": ["x", 3]}, dtype=object), "items: a column that Arrow cannot hold: "),
+        (pd.DataFrame({"id": ["\ud800"]}, dtype=object), "items: a column that Arrow cannot hold: "),
+        (pa.table([column, column, column], names=["id", "title", "title"]), "items have the column title more than"),
+        ([{"id": "x"}], "items must be a pandas frame or an Arrow table (got list)"),
+    ):
+        with pytest.raises(SchemaError) as refused:
+            writable.ingest(items, nothing)
+        assert text in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())]
+)
+def test_text_comes_in_any_layout_of_arrow(writable: Store, kind: pa.DataType) -> None:
+    items = pa.table({"id": pa.array(["a", "b"]), "title": pa.array(["A red thing", None]).cast(kind)})
+    assert writable.ingest(items, four_items().triples[:0]).items_unchanged == 2
+
+
 def test_properties_that_are_none_are_refused(writable: Store) -> None:
     nothing = four_items()
     for name, text in (("", "properties: row 0 has an empty name"), ("x", "'x' occurs 2 times")):
@@ -442,6 +479,15 @@ def test_query_binds_its_parameters(writable: Store) -> None:
     query = "MATCH (i:Item {id: $id}) RETURN i.title AS title, '$no' AS `$nor`, \"$this\" AS it // $that"
     found = writable.query(query, id="a")
     assert found.to_dict("records") == [{"title": "A red thing", "$nor": "$no", "it": "$this"}]
+
+
+def test_query_takes_numbers_of_numpy_and_any_name(writable: Store) -> None:
+    """Such as the ordinals that `neighbours` returns."""
+    ord = writable.item_ords(["a"])[0]
+    assert writable.query("MATCH (i:Item {ord: $self}) RETURN i.id AS id", **{"self": ord})["id"].tolist() == ["a"]
+    query = "MATCH (i:Item) WHERE i.ord IN $cypher RETURN i.id AS id ORDER BY i.ord"
+    for ords in (np.array([1, 3]), (1, 3), [np.int64(1), np.int32(3)]):
+        assert writable.query(query, **{"cypher": ords})["id"].tolist() == ["a", "é"]
 
 
 def test_query_sees_kept_back_triples(writable: Store) -> None:

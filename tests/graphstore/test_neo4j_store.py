@@ -5,6 +5,7 @@ import os
 import socket
 import traceback
 
+import pandas as pd
 import pytest
 
 import graphstore
@@ -85,6 +86,21 @@ def test_a_handle_from_before_a_fork_opens_its_own_driver(neo4j_url: str) -> Non
         child.join(60)
         assert child.exitcode == 0
         assert store.num_items == 8
+
+
+def test_a_handle_from_before_anothers_ingest_answers_no_more(neo4j_url: str) -> None:
+    """Its ordinals of properties are of one version, those of the values would be of the next."""
+    tables = tiny_catalogue(8)
+    with ingested(neo4j_url, tables) as store, graphstore.open(neo4j_url, "w") as other:
+        assert store.neighbours([1]).edge_id[0] == 0
+        triples = pd.DataFrame({"item": ["item-1"], "property": ["age"], "value": ["0"]})
+        assert other.ingest(tables.items[:0], triples).data_version == 2
+        for read in (lambda: store.neighbours([1]), store.triples):
+            with pytest.raises(StoreError, match="was changed by another ingest meanwhile: open the store again"):
+                read()
+        assert other.neighbours([1]).property[0] == 0 == other.property_names().index("age")
+        with graphstore.open(neo4j_url) as again:
+            assert again.neighbours([1]).value.tolist() == other.neighbours([1]).value.tolist()
 
 
 def test_values_that_a_query_made_are_numbered_by_the_next_ingest(neo4j_url: str) -> None:

@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import graphstore
@@ -45,6 +47,22 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is not empty and no snapshot: name another directory"):
         graphstore.write_snapshot(store, tmp_path)
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_store_that_changes_under_the_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ingested(tmp_path / "store.lbdb", tiny_catalogue(8)).close()
+    with graphstore.open(tmp_path / "store.lbdb", "w") as store:
+        triples = store.triples
+
+        def meanwhile(splits: Collection[str | None]) -> pa.Table:
+            new = pd.DataFrame({"item": ["new"], "property": ["colour"], "value": ["red"]})
+            store.ingest(pd.DataFrame({"id": ["new"]}), new)
+            return triples(splits)
+
+        monkeypatch.setattr(store, "triples", meanwhile)
+        with pytest.raises(StoreError, match="was changed by an ingest while it was read: write the snapshot again"):
+            graphstore.write_snapshot(store, tmp_path / "snapshot")
+    assert not (tmp_path / "snapshot").exists()
 
 
 def test_an_image_that_the_store_lost_is_named_and_the_old_snapshot_stays(tmp_path: Path) -> None:

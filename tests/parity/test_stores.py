@@ -2,6 +2,7 @@
 triples and in its copy without them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 
 import graphstore
-from graphstore import Store
+from graphstore import Store, StoreError
 from tests.catalogues import KEPT_BACK_ONLY, tiny_catalogue, without_kept_back
 from tests.stores import DATABASES, KINDS, empty_database, ingested, store_of
 
@@ -125,10 +126,20 @@ def test_an_ingest_that_was_cut_off_is_completed_by_the_same_again(
             with pytest.raises(InterruptedError):
                 store.ingest(tables.items, tables.triples, tables.properties)
             assert store.data_version == 0
+        _require_refused(location)
     with ingested(location, tables) as store:
         assert store.data_version == 1
         assert training_view(store, range(40)) == training_view(in_memory(), range(40))
         assert store.counts() == in_memory().counts()
+
+
+def _require_refused(location: str | Path) -> None:
+    """Half of an ingest is answered to Cypher, and to nothing that training reads."""
+    with graphstore.open(location) as store:
+        assert store.query("MATCH (i:Item) RETURN count(*) AS n")["n"].tolist() == [40]
+        for read in (store.property_names, store.triples, lambda: store.neighbours([0])):
+            with pytest.raises(StoreError, match="an ingest is under way or was cut off; the same ingest again"):
+                read()
 
 
 def _cut_off(*_: Any) -> None:
