@@ -1,27 +1,47 @@
 """What every source gives: a catalogue's items, triples and properties, its bad rows set aside.
 
 A `CatalogueBuilder` takes rows one by one with the file and line that they stand on. Of a row that comes twice with
-the same content one is kept; of one that comes again with other content the first.
+the same content one is kept; of one that comes again with other content the first. Each row that was read is loaded,
+repeated, set aside or over the limit, and `catalogue` refuses to go on where these do not add up.
 """
 
 import gzip
 import io
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from graphstore import ImagePack
+from graphstore.tables import MAX_KEY_BYTES
 from loaders.quarantine import Quarantine
+
+Key = TypeVar("Key")
+Content = TypeVar("Content")
+Pairs = Sequence[tuple[str, str]]
 
 
 class CatalogueError(ValueError):
     """Files that are no catalogue of the source named."""
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """Rows read, by what became of them. `repeated` rows said again what another had said; `over_limit` ones are about
+    items after the first N. `repeated_pairs` are no rows: a row of pairs that says one twice."""
+
+    read: int
+    loaded: int
+    repeated: int
+    set_aside: int
+    over_limit: int
+    repeated_pairs: int
 
 
 @dataclass(frozen=True)
@@ -32,10 +52,7 @@ class Catalogue:
     items: pd.DataFrame
     triples: pd.DataFrame
     properties: pd.DataFrame
-    rows: int
-    """Rows read."""
-    repeated: int
-    """Rows that said again what another had said."""
+    rows: RowCounts
     brings_splits: bool
 
 
@@ -46,97 +63,188 @@ class CatalogueBuilder:
     Args:
         source: written on every triple.
         images: takes the photographs' bytes.
-        limit: items taken; rows about later ones are not read (None: no limit).
+        limit: items taken (None: all of them).
     """
 
     source: str
     images: ImagePack
     quarantine: Quarantine
     limit: int | None = None
-    rows: int = 0
+    read: int = 0
+    """Lines read; counted by `read_lines`, apart from what becomes of them."""
+    loaded: int = 0
     repeated: int = 0
+    over_limit: int = 0
+    repeated_pairs: int = 0
     items: dict[str, dict[str, Any]] = field(default_factory=dict)
     triples: dict[tuple[str, str, str], str | None] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
+    _contents: dict[str, object] = field(default_factory=dict)
+    _styles: dict[str, str] = field(default_factory=dict)
+    _kinds: dict[str, str] = field(default_factory=lambda: {"title": "text", "category": "text"})
     _passed_over: set[str] = field(default_factory=set)
 
-    def refuse(self, file: Path, line: int, reason: str) -> None:
-        """Set a row aside that cannot even be taken apart."""
-        self.rows += 1
-        self.quarantine.row(file, line, reason)
+    def item(
+        self,
+        file: Path,
+        line: int,
+        id: object,
+        fields: dict[str, Any],
+        photograph: Callable[[], bytes] | None = None,
+        pairs: Pairs = (),
+    ) -> bool:
+        """Take an item, with the triples that stand on its row; False where this row is not in the catalogue after it.
 
-    def item(self, file: Path, line: int, id: str, picture: bytes | None = None, **fields: Any) -> bool:
-        """Take an item; False where it is not in the catalogue after that."""
+        Args:
+            fields: empty text and NaN are null.
+            photograph: reads the bytes; not called for an item over the limit.
+        """
+        id = str(id) if isinstance(id, int) and not isinstance(id, bool) else id
+        if reason := _id_refusal(id):
+            return self.refuse(file, line, reason)
+        assert isinstance(id, str)
         if self.limit is not None and len(self.items) >= self.limit and id not in self.items:
             self._passed_over.add(id)
+            self.over_limit += 1
             return False
-        self.rows += 1
-        if not id:
-            self.quarantine.row(file, line, "expected an item id, got none")
+        row = {name: None if value == "" or value != value else value for name, value in fields.items()}
+        if reason := self._field_refusal(row):
+            return self.refuse(file, line, reason)
+        row["image"], problem = self._photograph(photograph)
+        new = id not in self.items
+        if not self._take(file, line, self._contents, id, (row, tuple(pairs)), f"item {id}"):
             return False
-        row = {name: value if value != "" else None for name, value in fields.items()}
-        row["image"] = self._picture(file, line, id, picture)
-        if self.items.setdefault(id, row) is row:
-            return True
-        if self.items[id] == row:
-            self.repeated += 1
-            return True
-        self.quarantine.row(file, line, f"item {id} stands in the catalogue already, with other content")
-        return False
-
-    def triple(self, file: Path, line: int, item: str, property: str, value: str, split: str | None = None) -> bool:
-        """Take a triple that has a row of its own; False where it is set aside."""
-        if item in self._passed_over:
-            return False
-        self.rows += 1
-        reason = self._refusal(item, property, value, split)
-        if reason:
-            self.quarantine.row(file, line, reason)
-            return False
-        if (item, property, value) in self.triples:
-            self.repeated += 1
-        self.triples[item, property, value] = split
+        if problem:
+            self.quarantine.part(file, line, f"item {id} went in without its image: {problem}")
+        if new:
+            self.items[id] = row
+            self._take_pairs(id, pairs)
         return True
 
-    def _refusal(self, item: str, property: str, value: str, split: str | None) -> str | None:
+    def triple(self, file: Path, line: int, item: str, property: str, value: str, split: str | None = None) -> bool:
+        """Take a triple that has a row of its own; False where it is not in the catalogue after that."""
         if not (item and property and value):
-            return f"expected item, property and value, got {item!r}, {property!r}, {value!r}"
-        if item not in self.items:
-            return f"item {item} is not in the catalogue"
+            reason = f"expected item, property and value, got {item!r}, {property!r}, {value!r}"
+            return self.refuse(file, line, reason)
+        if len(property.encode()) > MAX_KEY_BYTES:
+            return self.refuse(file, line, f"property of more than {MAX_KEY_BYTES} bytes: {property[:40]}...")
+        if not self._knows(file, line, item):
+            return False
         held = self.triples.get((item, property, value), split)
         if held != split:
             there, here = held or "training", split or "training"
-            return f"<{item}, {property}, {value}> stands in split {there} already, here in {here}"
-        return None
+            reason = f"<{item}, {property}, {value}> stands in split {there} already, here in {here}"
+            return self.refuse(file, line, reason)
+        return self._take(file, line, self.triples, (item, property, value), split, "triple")
 
-    def _picture(self, file: Path, line: int, id: str, picture: bytes | None) -> str | None:
-        """The key of a photograph that decodes."""
-        if picture is None:
-            return None
-        try:
-            Image.open(io.BytesIO(picture)).convert("RGB")
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-            self.quarantine.part(file, line, f"item {id}: its image does not decode, the item went in without: {error}")
-            return None
-        return self.images.add(picture)
+    def style(self, file: Path, line: int, item: str, group: str) -> bool:
+        """Take an item's style group that has a row of its own, after the items."""
+        if not (item and group):
+            return self.refuse(file, line, f"expected item and group, got {item!r}, {group!r}")
+        if not self._knows(file, line, item):
+            return False
+        return self._take(file, line, self._styles, item, group, f"the group of item {item}")
+
+    def property_group(self, file: Path, line: int, property: str, group: str) -> bool:
+        """Take a property's group."""
+        if not (property and group):
+            return self.refuse(file, line, f"expected property and group, got {property!r}, {group!r}")
+        return self._take(file, line, self.groups, property, group, f"the group of property {property}")
+
+    def refuse(self, file: Path, line: int, reason: str) -> bool:
+        """Set a row aside: False."""
+        self.quarantine.row(file, line, reason)
+        return False
 
     def catalogue(self, brings_splits: bool) -> Catalogue:
-        items = pd.DataFrame([{"id": id} | row for id, row in self.items.items()])
-        if items.empty:
-            raise CatalogueError(
-                f"no item could be read as {self.source}: {len(self.quarantine.rows)} rows were set aside"
-            )
+        """What was collected.
+
+        Raises:
+            CatalogueError: there is no item in it.
+        """
+        set_aside = self.quarantine.set_aside
+        if not self.items:
+            raise CatalogueError(f"no item could be read as {self.source}: {set_aside} rows were set aside")
+        rows = RowCounts(self.read, self.loaded, self.repeated, set_aside, self.over_limit, self.repeated_pairs)
+        assert rows.read == rows.loaded + rows.repeated + rows.set_aside + rows.over_limit, rows
+        for item, group in self._styles.items():
+            self.items[item]["group"] = group
+        items = pd.DataFrame([{"id": id} | row for id, row in self.items.items()], dtype=object)
         triples = pd.DataFrame(list(self.triples), columns=["item", "property", "value"], dtype=object)
         splits = pd.Series(list(self.triples.values()), dtype=object)
         properties = pd.DataFrame(list(self.groups.items()), columns=["name", "group"], dtype=object)
         whole = triples.assign(source=self.source, split=splits)
-        return Catalogue(_plain(items), whole, properties, self.rows, self.repeated, brings_splits)
+        return Catalogue(items.where(items.notna(), None), whole, properties, rows, brings_splits)
+
+    def _take(self, file: Path, line: int, held: dict[Key, Content], key: Key, content: Content, what: str) -> bool:
+        """Keep what is new; of what is there already say so."""
+        if key not in held:
+            held[key] = content
+            self.loaded += 1
+        elif held[key] == content:
+            self.repeated += 1
+        else:
+            return self.refuse(file, line, f"{what} stands in the catalogue already, with other content")
+        return True
+
+    def _take_pairs(self, id: str, pairs: Pairs) -> None:
+        distinct = dict.fromkeys((id, property, value) for property, value in pairs)
+        self.triples.update(dict.fromkeys(distinct))
+        self.repeated_pairs += len(pairs) - len(distinct)
+
+    def _knows(self, file: Path, line: int, item: str) -> bool:
+        if item in self._passed_over:
+            self.over_limit += 1
+            return False
+        return item in self.items or self.refuse(file, line, f"item {item} is not in the catalogue")
+
+    def _field_refusal(self, row: dict[str, Any]) -> str | None:
+        """A column of the store holds one kind of value: the one that the first row has."""
+        for name, value in row.items():
+            if value is None:
+                continue
+            kind = _kind(value)
+            expected = self._kinds.get(name, "text, a number or true/false" if kind is None else kind)
+            if kind != expected:
+                return f"field {name}: expected {expected}, got {value!r:.60}"
+        self._kinds |= {name: kind for name, value in row.items() if (kind := _kind(value))}
+        return None
+
+    def _photograph(self, photograph: Callable[[], bytes] | None) -> tuple[str | None, str | None]:
+        """The key of a photograph that decodes, else what is wrong with it."""
+        if photograph is None:
+            return None, None
+        try:
+            data = photograph()
+            Image.open(io.BytesIO(data)).convert("RGB")
+        except UnidentifiedImageError:  # its message holds a memory address, which differs in every run
+            return None, "it is in no image format that is known"
+        except Exception as error:  # archives and decoders raise what they like for a broken file
+            return None, f"{type(error).__name__}: {error}"
+        return self.images.add(data), None
 
 
-def _plain(items: pd.DataFrame) -> pd.DataFrame:
-    """Text columns as objects, so that a column without any text is no column of numbers."""
-    texts = [name for name in items if items[name].map(lambda cell: cell is None or isinstance(cell, str)).all()]
-    return items.astype(dict.fromkeys(texts, object))
+def _id_refusal(id: object) -> str | None:
+    if not isinstance(id, str) or not id:
+        return f"expected an item id, got {id!r:.60}"
+    if _kind(id) is None:
+        return f"expected an item id, got half a character in {id!r:.60}"
+    if len(id.encode()) > MAX_KEY_BYTES:
+        return f"item id of more than {MAX_KEY_BYTES} bytes: {id[:40]}..."
+    return None
+
+
+def _kind(value: object) -> str | None:
+    """What a store's column would hold; None for what none can: lists, numbers beyond 64 bits, half characters."""
+    if isinstance(value, bool):
+        return "true/false"
+    if isinstance(value, int):
+        return "a number" if -(2**63) <= value < 2**63 else None
+    if isinstance(value, float):
+        return "a number" if math.isfinite(value) else None
+    if isinstance(value, str):
+        return None if any("\ud800" <= character <= "\udfff" for character in value) else "text"
+    return None
 
 
 def read_lines(file: Path, builder: CatalogueBuilder) -> Iterator[tuple[int, str]]:
@@ -149,6 +257,7 @@ def read_lines(file: Path, builder: CatalogueBuilder) -> Iterator[tuple[int, str
         raise CatalogueError(f"{file} is missing")
     with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
         for number, line in enumerate(tqdm(stream, desc=file.name, unit=" rows", mininterval=0.5), start=1):
+            builder.read += 1
             try:
                 yield number, line.decode("utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:

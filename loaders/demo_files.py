@@ -25,24 +25,13 @@ def read(path: Path, builder: CatalogueBuilder) -> Catalogue:
     for split_file in kept_back:
         read_triples(split_file, builder, split_file.stem.removeprefix("triples-"))
     if (path / "properties.tsv").exists():
-        _groups(path / "properties.tsv", builder)
+        for number, (property, group) in read_cells(path / "properties.tsv", builder, ("property", "group")):
+            builder.property_group(path / "properties.tsv", number, property, group)
     return builder.catalogue(brings_splits=bool(kept_back))
 
 
 def _item(file: Path, number: int, row: dict[str, Any], builder: CatalogueBuilder) -> None:
     fields = {"title": None, "category": None} | row
-    id, name = str(fields.pop("id", "") or ""), fields.pop("image", None)
-    picture_file = file.parent / "images" / name if name else None
-    picture = picture_file.read_bytes() if picture_file and picture_file.is_file() else None
-    if name and picture is None:
-        builder.quarantine.part(file, number, f"item {id}: images/{name} is missing, the item went in without")
-    builder.item(file, number, id, picture, **fields)
-
-
-def _groups(file: Path, builder: CatalogueBuilder) -> None:
-    for number, (property, group) in read_cells(file, builder, ("property", "group")):
-        if property and group:
-            builder.rows += 1
-            builder.groups[property] = group
-        else:
-            builder.refuse(file, number, f"expected property and group, got {property!r}, {group!r}")
+    id, name = fields.pop("id", None), fields.pop("image", None)
+    photograph = (lambda: (file.parent / "images" / name).read_bytes()) if name else None
+    builder.item(file, number, id, fields, photograph)

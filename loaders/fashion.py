@@ -18,39 +18,29 @@ def read(path: Path, builder: CatalogueBuilder) -> Catalogue:
     Raises:
         CatalogueError: a file that is missing.
     """
-    groups = _style_groups(path / "style_groups.tsv", builder)
-    archives = [ZipFile(file) for file in sorted(path.glob("images-*.zip"))]
+    archives = [ZipFile(archive) for archive in sorted(path.glob("images-*.zip"))]
     if not archives:
         raise CatalogueError(f"{path} holds no images-*.zip")
     places = {name: archive for archive in archives for name in archive.namelist()}
-    file = path / "items.jsonl.gz"
+    file, styles = path / "items.jsonl.gz", path / "style_groups.tsv"
     for number, row in read_json(file, builder):
-        _item(file, number, row, builder, groups, places)
+        _item(file, number, row, builder, places)
+    for number, (id, group) in read_cells(styles, builder, ("id", "group")):
+        builder.style(styles, number, id, group)
     for name, split in SPLITS.items():
         read_triples(path / f"triples-{name}.tsv", builder, split)
     return builder.catalogue(brings_splits=True)
 
 
-def _style_groups(file: Path, builder: CatalogueBuilder) -> dict[str, str]:
-    groups = {}
-    for _, (id, group) in read_cells(file, builder, ("id", "group")):
-        builder.rows += 1
-        groups[id] = group
-    return groups
+def _item(file: Path, number: int, row: dict[str, Any], builder: CatalogueBuilder, places: dict[str, ZipFile]) -> None:
+    name = row.get("image")
+    photograph = (lambda: _bytes_of(name, places)) if name else None
+    fields = {"title": row.get("title"), "category": row.get("articleType"), "group": None}
+    fields |= {field: row.get(field) for field in FIELDS}
+    builder.item(file, number, row.get("id"), fields, photograph)
 
 
-def _item(
-    file: Path,
-    number: int,
-    row: dict[str, Any],
-    builder: CatalogueBuilder,
-    groups: dict[str, str],
-    places: dict[str, ZipFile],
-) -> None:
-    id, name = str(row.get("id") or ""), row.get("image")
-    picture = places[name].read(name) if name in places else None
-    if name and picture is None:
-        builder.quarantine.part(file, number, f"item {id}: {name} is in no image archive, the item went in without")
-    fields = {field: row.get(field) for field in FIELDS}
-    title, category = row.get("title"), row.get("articleType")
-    builder.item(file, number, id, picture, title=title, category=category, group=groups.get(id), **fields)
+def _bytes_of(name: str, places: dict[str, ZipFile]) -> bytes:
+    if name not in places:
+        raise CatalogueError(f"{name} is in no image archive")
+    return places[name].read(name)

@@ -16,10 +16,13 @@ def hold_out(triples: pd.DataFrame, share: float, seed: int, base: Collection[st
     properties in `base` alone.
 
     Raises:
-        ValueError: a share outside [0, 1).
+        ValueError: a share outside [0, 1), or a base property that no triple has.
     """
     if not 0 <= share < 1:
         raise ValueError(f"--holdout must be in [0, 1) (got {share})")
+    unknown = sorted(set(base) - set(triples["property"]))
+    if unknown:
+        raise ValueError(f"--base: no triple has the property {', '.join(unknown)}")
     cold = {item: _draw(seed, "cold", item) < share / 2 for item in triples["item"].unique()}
     degree = triples.groupby("item")["value"].transform("size")
     cells = triples[["item", "property"]].drop_duplicates()

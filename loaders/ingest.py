@@ -52,9 +52,13 @@ def ingest(arguments: Arguments, store: Store) -> tuple[Catalogue, Quarantine, I
     """Read, hold out, write; the bad rows are beside the store afterwards.
 
     Raises:
-        ValueError: a hold-out of a source that brings its splits.
+        ValueError: a hold-out of a source that brings its splits, a base without a hold-out, a limit below 1.
         CatalogueError: files that are not there.
     """
+    if arguments.base and not arguments.holdout:
+        raise ValueError("--base says what cold items keep: it needs --holdout")
+    if arguments.limit is not None and arguments.limit < 1:
+        raise ValueError(f"--limit must be at least 1 (got {arguments.limit})")
     quarantine = Quarantine()
     builder = CatalogueBuilder(arguments.source, store.images, quarantine, arguments.limit)
     catalogue = SOURCES[arguments.source](arguments.path, builder)
@@ -71,13 +75,15 @@ def ingest(arguments: Arguments, store: Store) -> tuple[Catalogue, Quarantine, I
 def count_table(catalogue: Catalogue, quarantine: Quarantine, report: IngestReport) -> str:
     """What was read and what became of it."""
     splits = catalogue.triples["split"].fillna("training").value_counts()
-    set_aside = len(quarantine.rows) - quarantine.partial
+    rows = catalogue.rows
     lines: list[tuple[str, int]] = [
-        ("rows read", catalogue.rows),
-        ("  loaded", catalogue.rows - catalogue.repeated - set_aside),
-        ("  repeated", catalogue.repeated),
-        ("  set aside", set_aside),
+        ("rows read", rows.read),
+        ("  loaded", rows.loaded),
+        ("  repeated", rows.repeated),
+        ("  set aside", rows.set_aside),
+        ("  over the limit", rows.over_limit),
         ("parts of rows set aside", quarantine.partial),
+        ("pairs repeated in a row", rows.repeated_pairs),
         ("items", len(catalogue.items)),
         ("  with photograph", int(catalogue.items["image"].notna().sum())),
         ("  new", report.items_new),
