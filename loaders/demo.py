@@ -98,6 +98,7 @@ class Item:
     id: str
     group: str
     category: str
+    price: float
     truth: dict[str, str]
     title: str | None = None
     told: frozenset[str] = frozenset()
@@ -134,12 +135,14 @@ class Shop:
         """A new style, or an earlier one in another colour."""
         id, colour = f"P{place:05d}", str(random.choice(list(COLOURS)))
         if sibling is not None:
-            return Item(id, sibling.group, sibling.category, sibling.truth | {"colour": colour})
+            return replace(sibling, id=id, truth=sibling.truth | {"colour": colour})
         category = str(random.choice(list(PROPORTIONS)))
         truth = {name: str(random.choice(values)) for name, values in BASE.items()} | {"colour": colour}
         truth |= {name: self.rules[name][truth[cause]] for name, (cause, _) in GRAPH.items()}
         truth |= {name: str(random.choice(VALUES[name], p=self.likely[name, category])) for name in (*TITLE, *PICTURE)}
-        return Item(id, f"style-{place}", category, truth)
+        # A stream of its own: a price says nothing of any property.
+        price = float(np.random.default_rng([self.seed, 3, place]).integers(9, 120)) + 0.9
+        return Item(id, f"style-{place}", category, price, truth)
 
     def _shown(self, item: Item, random: np.random.Generator) -> Item:
         title, told = _title(item, random) if random.random() >= NO_TITLE else (None, frozenset[str]())
@@ -231,8 +234,8 @@ def write(path: Path, items: list[Item], splits: dict[str, list[tuple[Item, str]
     with (path / "items.jsonl").open("w", encoding="utf-8") as file:
         for item in items:
             image = f"{item.id}.jpg" if item.picture else None
-            row = {"id": item.id, "title": item.title, "category": item.category, "group": item.group, "image": image}
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            row = {"id": item.id, "title": item.title, "category": item.category, "group": item.group}
+            file.write(json.dumps(row | {"image": image, "price": item.price}, ensure_ascii=False) + "\n")
             if item.picture:
                 (path / "images" / f"{item.id}.jpg").write_bytes(item.picture)
     kept_back = {(item.id, name) for facts in splits.values() for item, name in facts}

@@ -118,6 +118,7 @@ def test_photographs_are_small_jpegs_that_differ_between_siblings(items: list[It
             assert (picture.format, picture.size) == ("JPEG", (64, 64))
             styles.setdefault(item.group, []).append(item)
     pairs = [group for group in styles.values() if len(group) > 1]
+    assert all(len({item.price for item in group}) == 1 for group in pairs)
     assert len(pairs) > 10
     assert all(group[0].picture != group[1].picture for group in pairs)
     assert all(group[0].truth["pattern"] == group[1].truth["pattern"] for group in pairs)
