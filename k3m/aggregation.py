@@ -17,9 +17,10 @@ and distances to property values, which have unit variance, must follow from wha
 class ItemInitialisation(nn.Module):
     """c = mean_pooling(h_t, W0 h_i) over valid tokens and objects; an item that has neither starts from zero."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.w0 = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
@@ -29,7 +30,7 @@ class ItemInitialisation(nn.Module):
         image_valid: Bool[Tensor, "B M"],
     ) -> Float[Tensor, "B D"]:
         total = (text * text_valid[..., None]).sum(1) + (self.w0(image) * image_valid[..., None]).sum(1)
-        return total / (text_valid.sum(1) + image_valid.sum(1)).clamp(min=1)[:, None]
+        return self.dropout(total / (text_valid.sum(1) + image_valid.sum(1)).clamp(min=1)[:, None])
 
 
 class StructureAggregation(nn.Module):

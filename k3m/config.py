@@ -74,7 +74,7 @@ class ModelConfig:
     aggregation_heads: int = 8
     """H of the structure aggregation."""
     dropout: float = 0.1
-    """Dropout after every sublayer of the Transformers."""
+    """Dropout after every sublayer of the Transformers, and of the item before its triples are aggregated."""
 
     def __post_init__(self) -> None:
         _require(

@@ -61,7 +61,7 @@ class K3M(nn.Module):
         self.interactor = CoAttention(width, heads, model.interaction_layers, dropout)
         self.fuse_text = InitialInteractiveFusion(width, model.fusion)
         self.fuse_image = InitialInteractiveFusion(width, model.fusion)
-        self.initialise = ItemInitialisation(width)
+        self.initialise = ItemInitialisation(width, dropout)
         self.aggregate = StructureAggregation(width, model.aggregation_heads)
         self.mlm_head = MaskedLanguageHead(width, self.text_encoder.token)
         self.mom_head = MaskedObjectHead(width, 3 * PATCH * PATCH)

@@ -29,7 +29,6 @@ class State:
 
     step: int = 0
     best_mrr: float = -1.0
-    seconds: float = 0.0
 
 
 class Trainer:
@@ -70,11 +69,8 @@ class Trainer:
 
     def _take(self, batch: ProductBatch, bar: tqdm) -> None:
         """One step and what is due after it."""
-        started = time.perf_counter()
         losses = self._train_step(batch)
         self.state.step += 1
-        seconds = time.perf_counter() - started
-        self.state.seconds += seconds
         step, train = self.state.step, self.config.train
         bar.update()
         bar.set_postfix(
