@@ -22,7 +22,7 @@ from k3m import masking, photographs, rng
 from k3m.config import Config
 from k3m.photographs import PATCH
 from k3m.sampler import HAS, Subgraph, Triples
-from k3m.text import TextTokenizer
+from k3m.text import OF, TextTokenizer
 
 
 @dataclass(frozen=True)
@@ -128,23 +128,22 @@ class BatchMaker:
         by_leaving_out = self.training and self.config.loss.leave_one_out
         hidden = subgraph.visible if by_leaving_out else subgraph.hidden
         replacements = self._replacements(subgraph, hidden) if self.training else {}
+        asked = self.property_names[hidden.property]
         texts = {
             "triple_property": prop,
-            "triple_value": value,
-            "hidden_property": self.property_names[hidden.property],
-            "hidden_value": self.value_texts[hidden.value],
-            "negative_values": self.value_texts[
-                replacements.get("negative_values", np.empty(0, dtype=np.int64))
-            ].ravel(),
+            "triple_value": prop + OF + value,
+            "hidden_property": asked,
+            "hidden_value": asked + OF + self.value_texts[hidden.value],
         }
+        if self.training:
+            replaced = self.value_texts[replacements.pop("negative_values")]
+            texts["negative_values"] = (asked[:, None] + OF + replaced).ravel()
         codes, strings = pd.factorize(np.concatenate(list(texts.values())))
         ends = np.cumsum([len(part) for part in texts.values()])
         rows = {name: _tensor(part) for name, part in zip(texts, np.split(codes.astype(np.int64), ends), strict=False)}
-        if not self.training:
-            del rows["negative_values"]
-        else:
-            rows["negative_values"] = rows["negative_values"].view(len(hidden), -1)
-        rows |= {name: _tensor(array) for name, array in replacements.items() if name != "negative_values"}
+        if self.training:
+            rows["negative_values"] = rows["negative_values"].view(replaced.shape)
+        rows |= {name: _tensor(array) for name, array in replacements.items()}
         if by_leaving_out:
             rows["hidden_edge"] = _tensor(edge)
         tokens = self.tokenizer.strings(strings.tolist(), self.config.data.string_tokens)

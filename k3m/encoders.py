@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from k3m.photographs import PATCH
-from k3m.text import PAD
+from k3m.text import PAD, SEP
 
-SHORT = 4
+SHORT = 6
 """Tokens of a short string."""
 
 
@@ -80,15 +80,21 @@ class TextEncoder(nn.Module):
         return x
 
     def encode_strings(self, tokens: Int[Tensor, "S W"]) -> Float[Tensor, "S D"]:
-        """p_x and v_x: each string on its own, the mean over all its tokens (paper.md 2.2.1)."""
+        """p_x and v_x: the mean over all of a string's own tokens (paper.md 2.2.1).
+
+        A value's own tokens are those behind the [SEP]: it is read in the light of its property, as in the paper's
+        figure, where each pair "p v" stands in one sequence. A translation c* + p - v of values that properties share
+        could not say "one" of the one and "two" of the other.
+        """
         # Most strings are a word or two and a few are sentences: apart, the short ones are not padded to the longest.
         long = (tokens[:, SHORT:] != PAD).any(1)
         means = torch.cat([self._mean(tokens[~long, :SHORT]), self._mean(tokens[long])])
         return means[torch.argsort(torch.argsort(long, stable=True))]
 
     def _mean(self, tokens: Int[Tensor, "S W"]) -> Float[Tensor, "S D"]:
-        valid = (tokens != PAD)[..., None]
-        return (self(tokens) * valid).sum(1) / valid.sum(1)
+        separator = tokens == SEP
+        own = (separator.cumsum(1) == separator.sum(1, keepdim=True)) & ~separator & (tokens != PAD)
+        return (self(tokens) * own[..., None]).sum(1) / own.sum(1, keepdim=True)
 
 
 def halving(inside: int, outside: int) -> list[nn.Module]:

@@ -14,6 +14,7 @@ from k3m.candidates import Candidates
 from k3m.losses import distance
 from k3m.model import K3M
 from k3m.streaming import Stream
+from k3m.text import OF
 
 
 @torch.inference_mode()
@@ -50,7 +51,7 @@ class ModelPredictor:
         if len(values) == 0:
             return np.empty((len(items), 0), dtype=np.float32)
         self.model.eval()
-        strings = self._strings([property, *values])
+        strings = self._strings([property, *(f"{property}{OF}{value}" for value in values)])
         rows = torch.tensor([self.row[item] for item in items], dtype=torch.long)
         scores = [
             -distance(self.vectors[chunk][:, None], strings[:1], strings[None, 1:], self.model.config.loss.norm)

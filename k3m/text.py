@@ -11,6 +11,8 @@ from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 
 PAD, UNK, CLS, SEP, MASK = range(5)
+OF = "\x1f"
+"""Stands between a property and its value in a string whose value is read in the property's light: "size" OF "one"."""
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -56,8 +58,13 @@ class TextTokenizer:
         return known
 
     def strings(self, texts: Sequence[str], longest: int) -> NDArray[np.int64]:
-        """Properties or values, [n, W], padded with [PAD]."""
-        return _padded([self.pieces(text)[:longest] for text in texts])
+        """Properties, or values behind their property and a [SEP], [n, W], padded with [PAD]; long ones are cut."""
+        return _padded([self._string(text, longest) for text in texts])
+
+    def _string(self, text: str, longest: int) -> list[int]:
+        property, _, own = text.rpartition(OF)
+        context = [*self.pieces(property)[: longest // 2 - 1], SEP] if property else []
+        return [*context, *self.pieces(own)[: longest - len(context)]]
 
     def titles(self, titles: Sequence[str | None], longest: int) -> NDArray[np.int64]:
         """Titles, [n, L], each behind a [CLS]; a missing title is the [CLS] alone."""

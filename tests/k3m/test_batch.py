@@ -5,14 +5,19 @@ from k3m.batch import ProductBatch
 from k3m.config import Config
 from k3m.sampler import TripleSampler
 from k3m.streaming import Stream
-from k3m.text import PAD
+from k3m.text import PAD, SEP
 
 
 def _strings(batch: ProductBatch, stream: Stream, rows: torch.Tensor) -> list[str]:
     return [
-        stream.tokenizer.tokenizer.decode([t for t in batch.strings[row].tolist() if t != PAD])
+        stream.tokenizer.tokenizer.decode(_own([t for t in batch.strings[row].tolist() if t != PAD]))
         for row in rows.flatten()
     ]
+
+
+def _own(tokens: list[int]) -> list[int]:
+    """What stands behind the [SEP] of a value, or all of a property."""
+    return tokens[tokens.index(SEP) + 1 :] if SEP in tokens else tokens
 
 
 def _plain(stream: Stream, texts: np.ndarray) -> list[str]:

@@ -1,7 +1,7 @@
 import torch
 
 from k3m.encoders import PixelEncoder, TextEncoder, patch_boxes, patch_pixels, zero_patches
-from k3m.text import CLS, PAD
+from k3m.text import CLS, PAD, SEP
 
 
 def _pixel_encoder() -> PixelEncoder:
@@ -63,3 +63,14 @@ def test_padding_and_batch_mates_change_no_token() -> None:
     assert torch.allclose(encoder(alone)[0], encoder(padded)[0, :3], atol=1e-6)
     assert torch.allclose(encoder.encode_strings(alone)[0], encoder(alone)[0].mean(0), atol=1e-6)
     assert torch.allclose(encoder.encode_strings(padded)[0], encoder(alone)[0].mean(0), atol=1e-6)
+
+
+def test_a_value_is_the_mean_of_its_own_tokens_read_in_the_light_of_its_property() -> None:
+    torch.manual_seed(0)
+    encoder = TextEncoder(50, longest=12, width=16, heads=2, layers=2, dropout=0.0).eval()
+    of_eight, of_nine, long = [8, SEP, 5, 6], [9, SEP, 5, 6], [9, SEP, 5, 6, 7, 7, 7, 7]
+    tokens = torch.tensor([long, [*of_eight, *[PAD] * 4], [*of_nine, *[PAD] * 4]])
+    values = encoder.encode_strings(tokens)
+    for row, string in enumerate((long, of_eight, of_nine)):
+        assert torch.allclose(values[row], encoder(torch.tensor([string]))[0, 2:].mean(0), atol=1e-6)
+    assert not torch.allclose(values[1], values[2], atol=1e-3)

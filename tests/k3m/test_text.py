@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from k3m.text import CLS, MASK, PAD, UNK, TextTokenizer
+from k3m.text import CLS, MASK, OF, PAD, SEP, UNK, TextTokenizer
 
 TEXTS = ["red wool scarf", "blue wool hat", "产地 中国大陆", "红色 围巾"]
 
@@ -41,3 +41,13 @@ def test_the_same_texts_give_the_same_vocabulary_in_any_order() -> None:
     texts = [f"item {number:x} {name}" for number in range(300) for name in ("scarf", "scar", "scan", "围巾")]
     vocabularies = [TextTokenizer.learn(order, 120).tokenizer.get_vocab() for order in (texts, texts, texts[::-1])]
     assert vocabularies[0] == vocabularies[1] == vocabularies[2]
+
+
+def test_a_value_stands_behind_its_property() -> None:
+    tokenizer = TextTokenizer.learn(TEXTS, 200)
+    row = tokenizer.strings([f"hat{OF}red wool", "hat"], 16)
+    assert row[0].tolist() == [*tokenizer.pieces("hat"), SEP, *tokenizer.pieces("red wool")]
+    assert row[1, 1] == PAD
+    long = tokenizer.strings([f"{'hat ' * 30}{OF}{'red ' * 30}"], 16)
+    assert long.shape == (1, 16)
+    assert long[0, 7] == SEP
