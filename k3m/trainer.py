@@ -40,7 +40,7 @@ class Trainer:
 
     def __init__(self, model: K3M, stream: Stream, config: Config, directory: Path) -> None:
         self.model, self.stream, self.config, self.directory = model, stream, config, directory
-        self.optimizer = torch.optim.AdamW(parameter_groups(model, config.optim), betas=config.optim.betas)
+        self.optimizer = torch.optim.AdamW(parameter_groups(model, config.optim), betas=config.optim.betas, fused=True)
         self.bf16 = uses_bf16(config.train.precision)
         self.state = State()
         self.steps_per_epoch = -(-stream.store.num_items // config.data.batch_size)
