@@ -17,7 +17,7 @@ SERVER := $(PY) tools/neo4j/server.py
 DEMO_ITEMS ?= 8000
 DEMO_SEED ?= 1
 # The floors see the category, so the model does. Small batches: the steps count, not the items.
-DEMO_TRAIN ?= --set visible.fields=category data.batch_size=32 train.epochs=8
+DEMO_TRAIN ?= --set visible.fields=category data.batch_size=32 train.epochs=10
 ifeq ($(STORE),neo4j)
 DEMO := demo/neo4j
 DEMO_STORE = $(K3M_TEST_NEO4J_URI)
