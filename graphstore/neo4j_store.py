@@ -59,6 +59,8 @@ UPDATE_TRIPLES = (
     "SET h.source = row.source, h.split = row.split"
 )
 _BATCH = 10_000
+WAIT_SECONDS = 300.0
+"""A server that stops answering is asked again for this long, with growing pauses that the driver warns of."""
 
 
 class Neo4jStore(DatabaseStore):
@@ -85,12 +87,17 @@ class Neo4jStore(DatabaseStore):
         self._driver: neo4j.Driver | None = None
         self._process = 0
         try:
-            self._rows("RETURN 1 AS one")  # a server that is not there says so now
+            self._require_server()
             for statement in () if self.read_only else SCHEMA:
                 self._rows(statement)
         except StoreError:
             self.close()
             raise
+
+    def _require_server(self) -> None:
+        """A server that was never there says so now; only one that goes away later is waited for."""
+        with self._named_errors(), self._session() as session:
+            session.run("RETURN 1").consume()
 
     def close(self) -> None:
         if self._driver is not None and self._process == os.getpid():
@@ -103,7 +110,12 @@ class Neo4jStore(DatabaseStore):
         if self._driver is None or self._process != os.getpid():
             password = os.environ.get(PASSWORD)
             auth = (self._user, password) if password else None
-            self._driver = neo4j.GraphDatabase.driver(self._address, auth=auth, notifications_min_severity="OFF")
+            self._driver = neo4j.GraphDatabase.driver(
+                self._address,
+                auth=auth,
+                notifications_min_severity="OFF",
+                max_transaction_retry_time=WAIT_SECONDS,
+            )
             self._process = os.getpid()
         access = neo4j.READ_ACCESS if self.read_only else neo4j.WRITE_ACCESS
         return self._driver.session(database=self._database, default_access_mode=access)
@@ -121,8 +133,9 @@ class Neo4jStore(DatabaseStore):
 
     def _run(self, cypher: str, parameters: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
         with self._named_errors(), self._session() as session:
-            result = session.run(cypher, dict(parameters))
-            return list(result.keys()), result.values()
+            if self.read_only:  # a read may be asked twice
+                return session.execute_read(_result, cypher, dict(parameters))
+            return _result(session, cypher, dict(parameters))
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -216,6 +229,13 @@ class Neo4jStore(DatabaseStore):
         """One transaction, tried again where the server says that the error passes."""
         with self._named_errors(), self._session() as session:
             session.execute_write(lambda transaction: transaction.run(cypher, rows=rows).consume())
+
+
+def _result(
+    asked: neo4j.Session | neo4j.ManagedTransaction, cypher: str, parameters: dict[str, Any]
+) -> tuple[list[str], list[list[Any]]]:
+    result = asked.run(cypher, parameters)
+    return list(result.keys()), result.values()
 
 
 def _with_digest(values: pa.Table) -> pa.Table:

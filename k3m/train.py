@@ -8,7 +8,6 @@ validation).
 
 import json
 import platform
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -133,8 +132,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module."""
     arguments = tyro.cli(Arguments, args=argv, prog="k3m train")
     config = Config.from_preset(arguments.preset, arguments.set)
-    # A scheduler's stop, like the keyboard's, leaves a checkpoint behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with graphstore.open(arguments.store) as store:
         begun = arguments.resume and (arguments.run / "config.toml").exists()
         trainer = (resume if begun else start)(store, arguments.run, config)

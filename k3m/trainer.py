@@ -13,10 +13,12 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from graphstore import StoreError
 from k3m import ranks, rng
 from k3m.batch import ProductBatch
 from k3m.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from k3m.config import Config, OptimConfig, Precision
+from k3m.interruption import Interruption
 from k3m.losses import NonFiniteLoss
 from k3m.model import K3M
 from k3m.predictor import ModelPredictor
@@ -29,6 +31,8 @@ class State:
 
     step: int = 0
     best_mrr: float = -1.0
+    validated: int = 0
+    """The step after which validation last ran."""
 
 
 class Trainer:
@@ -42,7 +46,7 @@ class Trainer:
         self.model, self.stream, self.config, self.directory = model, stream, config, directory
         self.optimizer = torch.optim.AdamW(parameter_groups(model, config.optim), betas=config.optim.betas, fused=True)
         self.bf16 = uses_bf16(config.train.precision)
-        self.state = State()
+        self.state, self.interruption = State(), Interruption()
         self.steps_per_epoch = -(-stream.store.num_items // config.data.batch_size)
         self.steps = config.train.steps or config.train.epochs * self.steps_per_epoch
 
@@ -56,32 +60,41 @@ class Trainer:
         self._metrics_file.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
     def fit(self) -> None:
-        """Take the steps that are left; a stop by the keyboard leaves a checkpoint behind."""
+        """Take the steps that are left. A stop by the keyboard or a scheduler, and a store that has gone, leave a
+        checkpoint behind."""
         bar = tqdm(total=self.steps, initial=self.state.step, desc="train", unit="step", smoothing=0.05)
         try:
-            for batch in self._batches():
-                self._take(batch, bar)
-        except KeyboardInterrupt:
+            with self.interruption:
+                self._validate_and_save()  # what a stop may have kept from happening
+                for batch in self._batches():
+                    self._take(batch, bar)
+                    self._validate_and_save()
+        except (KeyboardInterrupt, StoreError) as stop:
             self._save()
-            raise SystemExit(f"stopped after step {self.state.step}: --resume goes on from there") from None
+            reason = f" ({stop})" if isinstance(stop, StoreError) else ""
+            raise SystemExit(f"stopped after step {self.state.step}{reason}: --resume goes on from there") from None
         finally:
             bar.close()
 
     def _take(self, batch: ProductBatch, bar: tqdm) -> None:
-        """One step and what is due after it."""
-        losses = self._train_step(batch)
-        self.state.step += 1
-        step, train = self.state.step, self.config.train
-        bar.update()
-        bar.set_postfix(
-            {name: f"{value:.3f}" for name, value in losses.items()} | {"items/s": f"{self._rate(bar):.0f}"}
-        )
-        last = step == self.steps
-        if step % train.log_every == 0 or step == 1 or last:
-            self._log(losses | {"items_per_second": self._rate(bar)})
-        if step % self.steps_per_epoch == 0 or last:
+        """One step, whole or not at all, with its line in the metrics."""
+        with self.interruption.held():
+            losses = self._train_step(batch)
+            self.state.step += 1
+            step = self.state.step
+            bar.update()
+            shown = {name: f"{value:.3f}" for name, value in losses.items()}
+            bar.set_postfix(shown | {"items/s": f"{self._rate(bar):.0f}"})
+            if step % self.config.train.log_every == 0 or step in (1, self.steps):
+                self._log(losses | {"items_per_second": self._rate(bar)})
+
+    def _validate_and_save(self) -> None:
+        """What is due after the step that was taken last."""
+        step = self.state.step
+        epoch_ends = step > 0 and (step % self.steps_per_epoch == 0 or step == self.steps)
+        if epoch_ends and self.state.validated < step:
             self._validate()
-        if step % train.save_every == 0 or step % self.steps_per_epoch == 0 or last:
+        if epoch_ends or step % self.config.train.save_every == 0:
             self._save()
 
     def _rate(self, bar: tqdm) -> float:
@@ -119,12 +132,14 @@ class Trainer:
     def _validate(self) -> None:
         """Filtered MRR on a fixed draw of the triples of split 'valid'; the best weights so far are the run's."""
         mrr = self.valid_mrr()
-        if mrr is None or mrr > self.state.best_mrr:
-            self.state.best_mrr = -1.0 if mrr is None else mrr
-            save_weights(self.model, self.directory / "weights.safetensors")
-        if mrr is not None:
-            self._log({"valid_mrr": mrr})
-            tqdm.write(f"step {self.state.step}: validation MRR {mrr:.4f} (best {self.state.best_mrr:.4f})")
+        with self.interruption.held():
+            if mrr is None or mrr > self.state.best_mrr:
+                self.state.best_mrr = -1.0 if mrr is None else mrr
+                save_weights(self.model, self.directory / "weights.safetensors")
+            if mrr is not None:
+                self._log({"valid_mrr": mrr})
+                tqdm.write(f"step {self.state.step}: validation MRR {mrr:.4f} (best {self.state.best_mrr:.4f})")
+            self.state.validated = self.state.step
 
     def valid_mrr(self) -> float | None:
         """None where validation is off or the store has no split 'valid'."""

@@ -1,6 +1,8 @@
 """`python -m k3m.train` on a tiny catalogue, to the end, stopped, resumed, refused."""
 
 import json
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -112,18 +114,46 @@ def test_a_table_of_new_items_is_completed(finished: Path) -> None:
     )
 
 
+def _stopped_before_a_step(self: Trainer, batch: ProductBatch) -> dict[str, float]:
+    if self.state.step == 7:
+        raise KeyboardInterrupt
+    return OWN_STEP(self, batch)
+
+
+def _stopped_within_a_step(self: Trainer, batch: ProductBatch) -> dict[str, float]:
+    """The optimiser has moved the weights, and the count does not say so yet."""
+    losses = OWN_STEP(self, batch)
+    if self.state.step == 6:
+        signal.raise_signal(signal.SIGTERM)
+    return losses
+
+
+def _stopped_within_validation(self: Trainer) -> float | None:
+    raise KeyboardInterrupt
+
+
+OWN_STEP = Trainer._train_step
+
+
+@pytest.mark.parametrize(
+    ("part", "stop", "step"),
+    [
+        ("_train_step", _stopped_before_a_step, 7),
+        ("_train_step", _stopped_within_a_step, 7),
+        ("valid_mrr", _stopped_within_validation, 5),
+    ],
+)
 def test_resumed_equals_undisturbed(
-    location: str, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    location: str,
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    part: str,
+    stop: Callable[..., object],
+    step: int,
 ) -> None:
-    own_step = Trainer._train_step
-
-    def stopped_by_hand(self: Trainer, batch: ProductBatch) -> dict[str, float]:
-        if self.state.step == 7:
-            raise KeyboardInterrupt
-        return own_step(self, batch)
-
-    monkeypatch.setattr(Trainer, "_train_step", stopped_by_hand)
-    with pytest.raises(SystemExit, match="stopped after step 7: --resume goes on from there"):
+    monkeypatch.setattr(Trainer, part, stop)
+    with pytest.raises(SystemExit, match=f"stopped after step {step}: --resume goes on from there"):
         _train(location, tmp_path / "run")
     monkeypatch.undo()
     _train(location, tmp_path / "run", "--resume")

@@ -206,8 +206,9 @@ def jars() -> Path:
 
 
 def start(home: Path, server: Server | None = None) -> Server:
-    """A running server with its data in `home`; `server`: an earlier start, whose password the data asks for."""
-    way, port = find_way(), free_port()
+    """A running server with its data in `home`; `server`: an earlier start, whose password the data asks for, and whose
+    port is kept."""
+    way, port = find_way(), free_port(urlsplit(server.url).port if server else None)
     password = server.password if server else secrets.token_hex(24)
     new = Server(way, f"neo4j://neo4j@127.0.0.1:{port}/neo4j", password, launch(way, home, port, password))
     try:
@@ -226,10 +227,14 @@ def wait_until_ready(server: Server, home: Path) -> None:
         time.sleep(0.3)
 
 
-def free_port() -> int:
+def free_port(earlier: int | None) -> int:
+    """The port of an earlier start, whose URL stands in run folders; any other where that is taken."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what just stopped leaves it in TIME_WAIT
+        with suppress(OSError):
+            probe.bind(("127.0.0.1", earlier or 0))
+            return probe.getsockname()[1]
+    return free_port(None)
 
 
 def log_tail(home: Path) -> str:
