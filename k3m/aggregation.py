@@ -85,10 +85,11 @@ class StructureAggregation(nn.Module):
         """
         triple_EHD, score_EH = self._scored(item, strings, triple_item, triple_property, triple_value)
         triple_EHD, score_EH = triple_EHD.float(), score_EH.float()
+        alone_E = torch.bincount(triple_item, minlength=len(item))[triple_item] == 1
         leads_EH, leader_EH = _leaders(score_EH, triple_item, len(item))
         highest_EH = score_EH.gather(0, leader_EH)
         second_EH = _highest(score_EH.masked_fill(leads_EH, -torch.inf), triple_item, len(item))[triple_item]
-        second_EH = torch.where(second_EH.isfinite(), second_EH, highest_EH.detach())  # an item's only triple
+        second_EH = torch.where(alone_E[:, None], highest_EH.detach(), second_EH)
         weight_EH = (score_EH - second_EH).masked_fill(leads_EH, -torch.inf).exp()
         weighted_EHD = weight_EH[..., None] * triple_EHD
         total_EH, total_EHD = (
@@ -98,13 +99,12 @@ class StructureAggregation(nn.Module):
         # Where another leads, it stays with weight 1, and the others, less y, are scaled down to it.
         scale_EH = torch.where(leads_EH, 1.0, (second_EH - highest_EH).exp())
         led_EH = torch.where(leads_EH, 0.0, 1.0)
-        left_EH = (led_EH + scale_EH * (total_EH - weight_EH)).clamp(min=1)  # 0 for an item's only triple alone
+        left_EH = (led_EH + scale_EH * (total_EH - weight_EH)).masked_fill(alone_E[:, None], 1.0)
         rest_ED = (
             _summed(scale_EH / left_EH, total_EHD)
             - _summed(scale_EH * weight_EH / left_EH, triple_EHD)
             + _summed(led_EH / left_EH, leading_EHD)
         ) / self.heads
-        alone_E = torch.bincount(triple_item, minlength=len(item))[triple_item] == 1
         rest_ED = rest_ED.to(item.dtype).masked_fill(alone_E[:, None], 0.0)
         return self.w3(item)[triple_item] + elu(rest_ED)
 

@@ -96,10 +96,25 @@ def test_a_left_out_value_changes_nothing_however_sharp_the_attention(sharpness:
     assert all(torch.allclose(vector, vectors[0], atol=1e-6) for vector in vectors[1:])
 
 
-def test_gradients_of_leave_one_out_are_finite() -> None:
+@pytest.mark.parametrize("sharpness", [0.0, 1.0, 10.0, 100.0, 1000.0])
+def test_gradients_equal_those_of_really_leaving_out(sharpness: float) -> None:
     items, strings, triple_item, prop, value = _graph()
     layer = StructureAggregation(6, heads=3)
-    layer.w2.data.mul_(1000.0)
-    layer.leave_one_out(items.requires_grad_(), strings.requires_grad_(), triple_item, prop, value).sum().backward()
-    gradients = [items.grad, strings.grad, *(parameter.grad for parameter in layer.parameters())]
-    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
+    layer.w2.data.mul_(sharpness)
+    weights = torch.randn(6, 6, generator=torch.Generator().manual_seed(1))
+
+    def really(c: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        rests = [torch.arange(6) != edge for edge in range(6)]
+        wholes = [layer(c, s, triple_item[rest], prop[rest], value[rest]) for rest in rests]
+        return torch.stack([whole[item] for whole, item in zip(wholes, triple_item, strict=True)])
+
+    def closed(c: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        return layer.leave_one_out(c, s, triple_item, prop, value)
+
+    found = []
+    for vectors in (closed, really):
+        given = [items.clone().requires_grad_(), strings.clone().requires_grad_(), *layer.parameters()]
+        found.append(torch.autograd.grad((vectors(given[0], given[1]) * weights).sum(), given))
+    for own, expected in zip(*found, strict=True):
+        # fp32 scores in the thousands are exact to a few 1e-4
+        assert torch.allclose(own, expected, rtol=1e-3, atol=1e-3 * max(1.0, expected.abs().max().item()))
