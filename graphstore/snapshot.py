@@ -15,10 +15,11 @@ from graphstore.arrays import Arrays, ArrayStore
 from graphstore.errors import StaleSnapshot, StoreError, StoreNotFound
 from graphstore.images import ImagePack
 from graphstore.store import Store
+from graphstore.tables import Ints
 
 META = "snapshot.json"
 _TABLES = ("items", "triples", "properties", "values")
-_ARRAYS = ("indptr", "property", "value")
+_ARRAYS = ("indptr", "property", "value", "value_indptr", "value_edge", "value_item", "place")
 
 
 def write_snapshot(store: Store, directory: str | Path) -> None:
@@ -52,7 +53,7 @@ def _write(store: Store, directory: Path) -> None:
             writer.write_table(table.combine_chunks())
     for name in _ARRAYS:
         array = getattr(arrays, name)
-        np.save(directory / f"{name}.npy", array if name == "indptr" else array.astype(np.int32))
+        np.save(directory / f"{name}.npy", array if name.endswith("indptr") else _narrow(array))
     pack = ImagePack(directory, read_only=False)
     for key in dict.fromkeys(items["image"].drop_null().to_pylist()):
         pack.add(store.images.get(key))
@@ -60,11 +61,17 @@ def _write(store: Store, directory: Path) -> None:
     (directory / META).write_text(json.dumps(meta, indent=2), encoding="utf-8")
 
 
+def _narrow(array: Ints) -> Ints:
+    """As int32 where that holds it: half the pages to read."""
+    narrow = array.astype(np.int32)
+    return narrow if np.array_equal(narrow, array) else array
+
+
 def open_snapshot(directory: Path, beside: Store | None = None) -> ArrayStore:
     """The snapshot in `directory`.
 
     Raises:
-        StaleSnapshot: where the store `beside` it has another data version.
+        StaleSnapshot: where the store `beside` it has another data version, or an older release wrote it.
     """
     if not (directory / META).exists():
         raise StoreNotFound(f"{directory} is a folder, but holds no snapshot ({META} is missing)")
@@ -73,6 +80,12 @@ def open_snapshot(directory: Path, beside: Store | None = None) -> ArrayStore:
         raise StaleSnapshot(
             f"{directory} is a snapshot of data version {meta['data_version']}, "
             f"{beside.location} is at {beside.data_version}: renew it with k3m snapshot {beside.location} {directory}"
+        )
+    lacking = [name for name in _ARRAYS if not (directory / f"{name}.npy").exists()]
+    if lacking:
+        raise StaleSnapshot(
+            f"{directory} is a snapshot of an older release (no {', '.join(lacking)}): "
+            f"renew it with k3m snapshot {meta['store']} {directory}"
         )
     read = {name: pa.ipc.open_file(pa.memory_map(str(directory / f"{name}.arrow"))).read_all() for name in _TABLES}
     arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
