@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from graphstore.arrays import Arrays, ArrayStore
 from graphstore.errors import StaleSnapshot, StoreError, StoreNotFound
@@ -61,10 +62,9 @@ def _write(store: Store, directory: Path) -> None:
     (directory / META).write_text(json.dumps(meta, indent=2), encoding="utf-8")
 
 
-def _narrow(array: Ints) -> Ints:
+def _narrow(array: Ints) -> NDArray[np.signedinteger]:
     """As int32 where that holds it: half the pages to read."""
-    narrow = array.astype(np.int32)
-    return narrow if np.array_equal(narrow, array) else array
+    return array.astype(np.int32 if array.max(initial=0) < 2**31 else np.int64)
 
 
 def open_snapshot(directory: Path, beside: Store | None = None) -> ArrayStore:

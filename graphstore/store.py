@@ -38,7 +38,7 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Edges:
-    """n training triples as ordinals, all int64 [n]; `row` is the place, in what was asked for, that each belongs to."""
+    """n training triples as ordinals, all int64 [n]; `row` is the place that each belongs to in what was asked for."""
 
     row: Ints
     item: Ints

@@ -39,6 +39,21 @@ def uniform(keys: NDArray[np.uint64], positions: NDArray[np.int64]) -> NDArray[n
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
+def distinct(draws: NDArray[np.float64], size: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each row of draws as many distinct numbers below its size, every subset as likely as another; all of the
+    numbers where there are no more than draws, and -1 for the rest. (Floyd's algorithm: Bentley and Floyd 1987.)"""
+    k = draws.shape[1]
+    chosen = np.where(np.arange(k) < size[:, None], np.arange(k), -1)
+    more = np.flatnonzero(size > k)
+    picked = np.empty((k, len(more)), dtype=np.int64)
+    for nth in range(k):
+        last = size[more] - k + nth
+        drawn = (draws[more, nth] * (last + 1)).astype(np.int64)
+        picked[nth] = np.where((picked[:nth] == drawn).any(axis=0), last, drawn)
+    chosen[more] = picked.T
+    return chosen
+
+
 def order(n: int, *purpose: object) -> NDArray[np.int64]:
     """A permutation of 0..n-1."""
     draws = uniform(np.full(n, key(*purpose)), np.arange(n))

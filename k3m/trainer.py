@@ -78,7 +78,8 @@ class Trainer:
         )
         last = step == self.steps
         if step % train.log_every == 0 or step == 1 or last:
-            self._log(losses | {"items_per_second": self._rate(bar)})
+            hubs = {} if batch.hubs is None else {"hubs": batch.hubs}
+            self._log(losses | hubs | {"items_per_second": self._rate(bar)})
         if step % self.steps_per_epoch == 0 or last:
             self._validate()
         if step % train.save_every == 0 or step % self.steps_per_epoch == 0 or last:
