@@ -29,6 +29,8 @@ class Arrays:
     """name and group, by ordinal."""
     values: pa.Array
     """Texts, by ordinal."""
+    digest: NDArray[np.uint64]
+    """Of each item's id (`tables.digests`)."""
     indptr: Ints
     property: Ints
     value: Ints
@@ -56,6 +58,7 @@ class Arrays:
             triples=triples,
             properties=pa.table({"name": names.properties, "group": _groups(names.properties, properties)}),
             values=names.values,
+            digest=tables.digests(items["id"].to_pylist()),
             indptr=np.searchsorted(item, np.arange(len(items) + 1)).astype(np.int64),
             property=tables.positions(training["property"], names.properties),
             value=value,
@@ -139,6 +142,9 @@ class ArrayStore(Store):
     def _item_ords(self, ids: Sequence[str]) -> dict[str, int]:
         place = pc.index_in(pa.array(ids, pa.string()), self.arrays.items["id"].combine_chunks()).to_pylist()
         return {item: ord for item, ord in zip(ids, place, strict=True) if ord is not None}
+
+    def _item_digests(self, ords: Ints) -> NDArray[np.uint64]:
+        return self.arrays.digest[ords]
 
     def _neighbours(self, ords: Ints) -> Neighbours:
         first = self.arrays.indptr[ords]

@@ -20,7 +20,7 @@ from graphstore.tables import Ints
 
 META = "snapshot.json"
 _TABLES = ("items", "triples", "properties", "values")
-_ARRAYS = ("indptr", "property", "value", "value_indptr", "value_edge", "value_item", "place")
+_ARRAYS = ("digest", "indptr", "property", "value", "value_indptr", "value_edge", "value_item", "place")
 
 
 def write_snapshot(store: Store, directory: str | Path) -> None:
@@ -47,18 +47,22 @@ def _write(store: Store, directory: Path) -> None:
     if store.data_version != version:  # nobody locks a server
         raise StoreError(f"{store.location} was changed by an ingest while it was read: write the snapshot again")
     properties = pa.table({"name": pa.array(groups, pa.string()), "group": pa.array(groups.values(), pa.string())})
-    arrays = Arrays.of(items, triples, properties, version)
+    write_arrays(Arrays.of(items, triples, properties, version), directory, store.location)
+    pack = ImagePack(directory, read_only=False)
+    for key in dict.fromkeys(items["image"].drop_null().to_pylist()):
+        pack.add(store.images.get(key))
+
+
+def write_arrays(arrays: Arrays, directory: Path, location: str) -> None:
+    """The files of a snapshot of the store at `location`, less its images."""
     for name in _TABLES:
         table = pa.table({"text": arrays.values}) if name == "values" else getattr(arrays, name)
         with pa.OSFile(str(directory / f"{name}.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table.combine_chunks())
     for name in _ARRAYS:
         array = getattr(arrays, name)
-        np.save(directory / f"{name}.npy", array if name.endswith("indptr") else _narrow(array))
-    pack = ImagePack(directory, read_only=False)
-    for key in dict.fromkeys(items["image"].drop_null().to_pylist()):
-        pack.add(store.images.get(key))
-    meta = {"store": store.location, "data_version": version}
+        np.save(directory / f"{name}.npy", array if name == "digest" or name.endswith("indptr") else _narrow(array))
+    meta = {"store": location, "data_version": arrays.data_version}
     (directory / META).write_text(json.dumps(meta, indent=2), encoding="utf-8")
 
 
@@ -88,7 +92,8 @@ def open_snapshot(directory: Path, beside: Store | None = None) -> ArrayStore:
             f"renew it with k3m snapshot {meta['store']} {directory}"
         )
     read = {name: pa.ipc.open_file(pa.memory_map(str(directory / f"{name}.arrow"))).read_all() for name in _TABLES}
-    arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+    # As plain arrays over the mapped pages: numpy's memmap class costs time at every index.
+    arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in _ARRAYS}
     values = read.pop("values")["text"].combine_chunks()
     whole = Arrays(**read, values=values, **arrays, data_version=meta["data_version"])
     return ArrayStore(whole, ImagePack(directory), str(directory))

@@ -176,6 +176,14 @@ class Store(ABC):
         """
         return self.item_features(ords, ("id",))["id"]
 
+    def item_digests(self, ords: ArrayLike) -> NDArray[np.uint64]:
+        """64 bits of BLAKE2b of the ids of the items with these ordinals: what random draws for an item are made from.
+
+        Raises:
+            UnknownItems: naming up to five ordinals that the store has not.
+        """
+        return self._item_digests(self._checked_ords(ords))
+
     def item_ords(self, ids: Sequence[str]) -> Ints:
         """Ordinals of the items with these ids, in their order.
 
@@ -288,6 +296,9 @@ class Store(ABC):
     @abstractmethod
     def _item_ords(self, ids: Sequence[str]) -> dict[str, int]:
         """Ordinals of those of the ids that are there."""
+
+    def _item_digests(self, ords: Ints) -> NDArray[np.uint64]:
+        return tables.digests(self.item_ids(ords))
 
     @abstractmethod
     def _neighbours(self, ords: Ints) -> Neighbours:

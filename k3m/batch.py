@@ -184,7 +184,7 @@ class BatchMaker:
         draws = rng.uniform(
             keys[:, None], turn[:, None] * rng.STREAM + rng.STREAM // 2 + np.arange(loss.item_negatives)
         )
-        others = (draws * len(subgraph.item_ids)).astype(np.int64)
+        others = (draws * len(subgraph.digests)).astype(np.int64)
         known_value = self._known(subgraph, hidden.item[:, None], hidden.property[:, None], values)
         return {
             "negative_values": values,
@@ -219,7 +219,7 @@ class BatchMaker:
         )
 
     def _keys(self, subgraph: Subgraph, purpose: str) -> NDArray[np.uint64]:
-        return rng.item_keys(subgraph.item_ids, self.config.train.seed, self.epoch, purpose)
+        return rng.keys_of(subgraph.digests, self.config.train.seed, self.epoch, purpose)
 
 
 def _tensor(array: NDArray) -> Tensor:

@@ -8,6 +8,8 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from graphstore.tables import digests
+
 STREAM = 8192
 """Positions set aside for one thing that is drawn for: two such things of one key start this far apart."""
 
@@ -29,7 +31,11 @@ def key(*parts: object) -> np.uint64:
 
 def item_keys(items: Sequence[str] | NDArray[np.object_], *purpose: object) -> NDArray[np.uint64]:
     """One key an item id, [n], for one purpose (seed and epoch belong to the purpose)."""
-    own = np.array([key(item) for item in items], dtype=np.uint64)
+    return keys_of(digests(items), *purpose)
+
+
+def keys_of(own: NDArray[np.uint64], *purpose: object) -> NDArray[np.uint64]:
+    """The same from the items' digests (`Store.item_digests`)."""
     return _mix(own + key(*purpose))
 
 

@@ -28,6 +28,7 @@ from k3m import rng
 __all__ = ["HAS", "REVERSE", "Further", "Subgraph", "TripleSampler", "Triples"]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+Digests = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class Subgraph:
     """What the sampler saw of the seed items: the training triples it shows, those it hides, and all of them (to
     filter negatives)."""
 
-    item_ids: NDArray[np.object_]
+    digests: Digests
+    """Of each seed, what its draws are made from (`Store.item_digests`)."""
     visible: Triples
     hidden: Triples
     known: Triples
@@ -145,55 +147,53 @@ class TripleSampler(BaseSampler):
     def subgraph(self, items: Ints) -> tuple[Subgraph, Ints]:
         """The subgraph of these item ordinals and the edge ids of its visible triples."""
         neighbours = self.store.neighbours(items)
-        ids = self.store.item_ids(items)
+        digests = self.store.item_digests(items)
         degree = np.diff(neighbours.indptr)
         row = np.repeat(np.arange(len(items)), degree)
         position = np.arange(len(row)) - neighbours.indptr[row]
         known = Triples(row, neighbours.property, neighbours.value, neighbours.edge_id)
-        hidden = self._hidden(ids, row, position)
-        visible = known[self._drawn(ids, known, position, ~hidden)]
+        hidden = self._hidden(digests, row, position)
+        visible = known[self._drawn(digests, known, position, ~hidden)]
         deeper = len(self.fan_out) > 1
-        further = self._further(ids, items, visible, known[hidden], known[~hidden]) if deeper else None
-        return Subgraph(ids, visible, known[hidden], known, further), visible.edge_id
+        further = self._further(digests, items, visible, known[hidden], known[~hidden]) if deeper else None
+        return Subgraph(digests, visible, known[hidden], known, further), visible.edge_id
 
-    def _hidden(self, ids: NDArray[np.object_], row: Ints, position: Ints) -> Mask:
+    def _hidden(self, digests: Digests, row: Ints, position: Ints) -> Mask:
         """Each triple with chance `hide`, and each item's smallest draw in any case."""
         if self.hide == 0:
             return np.zeros(len(row), dtype=bool)
-        draws = rng.uniform(self._keys(ids, "hide")[row], position)
-        smallest = np.full(len(ids), 2.0)
+        draws = rng.uniform(self._keys(digests, "hide")[row], position)
+        smallest = np.full(len(digests), 2.0)
         np.minimum.at(smallest, row, draws)
         return (draws < self.hide) | (draws == smallest[row])
 
     # Hop 1
 
-    def _drawn(self, ids: NDArray[np.object_], known: Triples, position: Ints, left: Mask) -> Ints:
+    def _drawn(self, digests: Digests, known: Triples, position: Ints, left: Mask) -> Ints:
         """Of the triples that are `left` of each item, those in the fan-out, by item."""
         if self.property_cap:
-            draws = rng.uniform(self._keys(ids, "property cap")[known.item], position)
+            draws = rng.uniform(self._keys(digests, "property cap")[known.item], position)
             cells = known.item * (known.property.max(initial=0) + 1) + known.property
             left = _smallest(draws, cells, left, self.property_cap)
-        fan_out, degree = self.fan_out[0], np.bincount(known.item[left], minlength=len(ids))
+        fan_out, degree = self.fan_out[0], np.bincount(known.item[left], minlength=len(digests))
         if self.replace:
-            return self._repeated(ids, np.flatnonzero(left), degree)
+            return self._repeated(digests, np.flatnonzero(left), degree)
         if degree.max(initial=0) > fan_out:
-            draws = rng.uniform(self._keys(ids, "neighbours")[known.item], position)
+            draws = rng.uniform(self._keys(digests, "neighbours")[known.item], position)
             left = _smallest(draws, known.item, left, fan_out)
         return np.flatnonzero(left)
 
-    def _repeated(self, ids: NDArray[np.object_], left: Ints, degree: Ints) -> Ints:
+    def _repeated(self, digests: Digests, left: Ints, degree: Ints) -> Ints:
         """The whole fan-out of each item that has a triple, with replacement; in the order of the triples."""
         items = np.flatnonzero(degree)
-        draws = rng.uniform(self._keys(ids, "neighbours")[items, None], np.arange(self.fan_out[0]))
+        draws = rng.uniform(self._keys(digests, "neighbours")[items, None], np.arange(self.fan_out[0]))
         position = np.sort((draws * degree[items, None]).astype(np.int64), axis=1)
         first = np.cumsum(degree) - degree
         return left[(first[items, None] + position).ravel()]
 
     # Hop 2
 
-    def _further(
-        self, ids: NDArray[np.object_], seeds: Ints, visible: Triples, hidden: Triples, left: Triples
-    ) -> Further:
+    def _further(self, digests: Digests, seeds: Ints, visible: Triples, hidden: Triples, left: Triples) -> Further:
         """For each visible triple, other items that share its value."""
         hidden = hidden[np.unique(hidden.edge_id, return_index=True)[1]]  # a batch may have an item twice
         values, value = np.unique(visible.value, return_inverse=True)
@@ -201,30 +201,30 @@ class TripleSampler(BaseSampler):
         degree -= np.bincount(_matches(hidden.value, values)[1], minlength=len(values))
         via = np.flatnonzero(degree[value] <= self.hub_limit)
         without, own = _without(visible[via], seeds, hidden, left)
-        positions = self._positions(ids, visible, via, degree[value[via]] - own)
+        positions = self._positions(digests, visible, via, degree[value[via]] - own)
         drawn = self.store.value_edges(visible.value[via], positions, without)
         items, item = _numbered(seeds, drawn.item, self.store.num_items)
         hubs = int(np.count_nonzero(degree > self.hub_limit))
         return Further(items, Triples(item, drawn.property, drawn.value, drawn.edge_id), via[drawn.row], hubs)
 
-    def _positions(self, ids: NDArray[np.object_], visible: Triples, via: Ints, size: Ints) -> Ints:
+    def _positions(self, digests: Digests, visible: Triples, via: Ints, size: Ints) -> Ints:
         """[n, fan-out] places in lists of these sizes, -1 for none, for the visible triples `via`: an item's visible
         triples draw one after the other."""
         turn = np.arange(len(visible)) - np.searchsorted(visible.item, visible.item)
-        keys = self._keys(ids, "shared values")[visible.item[via], None]
+        keys = self._keys(digests, "shared values")[visible.item[via], None]
         draws = rng.uniform(keys, turn[via, None] * rng.STREAM + np.arange(self.fan_out[1]))
         if self.replace:
             return np.where(size[:, None] > 0, (draws * size[:, None]).astype(np.int64), -1)
         return rng.distinct(draws, size)
 
-    def _keys(self, ids: NDArray[np.object_], purpose: str) -> NDArray[np.uint64]:
-        return rng.item_keys(ids, self.seed, self.epoch, purpose)
+    def _keys(self, digests: Digests, purpose: str) -> NDArray[np.uint64]:
+        return rng.keys_of(digests, self.seed, self.epoch, purpose)
 
 
 def first_hop(out: HeteroSamplerOutput) -> HeteroSamplerOutput:
     """What `TripleSampler` would have given for the first number of its fan-out alone."""
     input_id, time, subgraph = out.metadata
-    seeds, edges = len(subgraph.item_ids), len(subgraph.visible)
+    seeds, edges = len(subgraph.digests), len(subgraph.visible)
     return HeteroSamplerOutput(
         node={"item": out.node["item"][:seeds], "value": out.node["value"]},
         row={edge_type: row[:edges] for edge_type, row in out.row.items()},
@@ -239,7 +239,7 @@ def first_hop(out: HeteroSamplerOutput) -> HeteroSamplerOutput:
 def _smallest(draws: NDArray[np.float64], group: Ints, left: Mask, k: int) -> Mask:
     """Those of the `left` whose draw is among the k smallest of those of their group."""
     index = np.flatnonzero(left)
-    order = index[np.lexsort((draws[index], group[index]))]
+    order = index[np.argsort(group[index] + draws[index])]  # draws are below 1: group by group
     rank = np.arange(len(order)) - np.searchsorted(group[order], group[order])
     chosen = np.zeros(len(left), dtype=bool)
     chosen[order[rank < k]] = True

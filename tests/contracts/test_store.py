@@ -3,6 +3,7 @@ every database takes and refuses."""
 
 import pickle
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,13 @@ def test_items_are_in_code_point_order(store: Store) -> None:
     assert store.item_ids([3, 0, 3]).tolist() == ["é", "Z", "é"]
     assert store.item_ords(["é", "a", "é", "Z", "b"]).tolist() == [3, 1, 3, 0, 2]
     assert store.item_ords([]).tolist() == []
+
+
+def test_digests_are_blake2b_of_the_ids(store: Store) -> None:
+    expected = [int.from_bytes(blake2b("é".encode(), digest_size=8).digest(), "little") for _ in range(2)]
+    assert store.item_digests([3, 0, 3])[[0, 2]].tolist() == expected
+    with pytest.raises(UnknownItems, match=r"has no item 4 \("):
+        store.item_digests([4])
 
 
 def test_properties_and_values_that_training_has_come_first(store: Store) -> None:

@@ -8,6 +8,7 @@ from torch_geometric.sampler import NodeSamplerInput
 
 import graphstore
 from graphstore import Store
+from k3m import rng
 from k3m.sampler import HAS, REVERSE, Subgraph, TripleSampler, first_hop
 from tests.catalogues import tiny_catalogue
 
@@ -23,7 +24,7 @@ def _store(degrees: list[int]) -> Store:
 def test_hidden_and_visible_triples_part_the_known_ones() -> None:
     store = _store([6, 0, 1, 9])
     subgraph, edge_ids = TripleSampler(store, seed=0, hide=0.15).subgraph(np.array([3, 1, 0, 2]))
-    assert subgraph.item_ids.tolist() == ["i3", "i1", "i0", "i2"]
+    assert subgraph.digests.tolist() == [rng.key(item) for item in ("i3", "i1", "i0", "i2")]
     assert np.bincount(subgraph.known.item, minlength=4).tolist() == [9, 0, 6, 1]
     assert len(subgraph.hidden) + len(subgraph.visible) == len(subgraph.known)
     assert set(np.unique(subgraph.hidden.item)) == {0, 2, 3}  # every item with a triple hides one at least

@@ -43,7 +43,7 @@ def contents(data: Any) -> dict[str, Any]:
     for edge_type in (HAS, REVERSE):
         found |= {f"{edge_type[1]}.{name}": data[edge_type][name] for name in ("edge_index", "e_id", "property")}
     sampled = data.sampled
-    found |= {"item_ids": sampled.item_ids, "hubs": sampled.further.hubs, "via": sampled.further.via}
+    found |= {"digests": sampled.digests, "hubs": sampled.further.hubs, "via": sampled.further.via}
     for name in ("visible", "hidden", "known"):
         found |= {f"{name}.{column}": array for column, array in vars(getattr(sampled, name)).items()}
     return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in found.items()}
