@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -137,17 +138,17 @@ def plain_numpy(store: ArrayStore, fan_out: tuple[int, ...], replace: bool) -> D
 
 
 def compared(draws: dict[str, Draw], n_items: int, batches: int) -> dict[str, tuple[float, float]]:
-    """Edges a second and milliseconds of each sampler's median batch, after two batches to warm up."""
+    """Edges a second and milliseconds of each sampler's median batch."""
     random = np.random.default_rng(1)
     seconds, edges = defaultdict(list), defaultdict(list)
-    for _ in range(batches + 2):
+    for _ in range(batches):
         seeds = random.choice(n_items, BATCH, replace=False)
         for name, draw in draws.items():
             began = time.perf_counter()
             edges[name].append(draw(seeds))
             seconds[name].append(time.perf_counter() - began)
-    medians = {name: float(np.median(times[2:])) for name, times in seconds.items()}
-    return {name: (float(np.mean(edges[name][2:])) / median, median * 1000) for name, median in medians.items()}
+    medians = {name: float(np.median(times)) for name, times in seconds.items()}
+    return {name: (float(np.mean(edges[name])) / median, median * 1000) for name, median in medians.items()}
 
 
 def run_snapshot(arguments: argparse.Namespace) -> None:
@@ -164,11 +165,61 @@ def run_snapshot(arguments: argparse.Namespace) -> None:
                     draws["torch-sparse"] = torch_sparse(store, fan_out, replace)
                 if replace:
                     draws["plain numpy"] = plain_numpy(store, fan_out, replace)
+                compared(draws, arguments.items, 2)  # warm
                 for name, (rate, ms) in compared(draws, arguments.items, arguments.batches).items():
                     print(f"| {fan_out} | {'with' if replace else 'without'} | {name} | {rate:,.0f} | {ms:.1f} |")
 
 
-def run_database(arguments: argparse.Namespace) -> None: ...
+def ingest(location: str, n_items: int) -> None:
+    item, prop, value = triples_of(n_items)
+    columns = {"item": ("item-{:09}", item), "property": ("property {:02}", prop), "value": ("value {:09}", value)}
+    triples = {name: [text.format(ord) for ord in ords.tolist()] for name, (text, ords) in columns.items()}
+    with graphstore.open(location, "w") as store:
+        if not store.num_items:
+            store.ingest(pa.table({"id": [f"item-{ord:09}" for ord in range(n_items)]}), pa.table(triples))
+
+
+STEPS = ("neighbours", "item_digests", "value_degrees", "value_edges")
+
+
+def clocked(store: Store) -> dict[str, float]:
+    """Seconds spent in each of the store's answers so far, of these in the database, and draws."""
+    spent: dict[str, float] = defaultdict(float)
+    step = ""
+
+    def timed(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal step
+            outer, step = step, name or f"{step}, of it in the database"
+            began = time.perf_counter()
+            try:
+                return work(*args, **kwargs)
+            finally:
+                spent[step] += time.perf_counter() - began
+                step = outer
+
+        return call
+
+    for name in STEPS:
+        setattr(store, name, timed(name, getattr(store, name)))
+    database = "_run" if hasattr(store, "_run") else "_rows"
+    setattr(store, database, timed("", getattr(store, database)))
+    return spent
+
+
+def run_database(arguments: argparse.Namespace) -> None:
+    ingest(arguments.store, arguments.items)
+    with graphstore.open(arguments.store) as store:
+        print(f"{store.num_items:,} items, {store.num_training_triples:,} triples, {store.num_values:,} values")
+        spent = clocked(store)
+        for fan_out in FAN_OUTS:
+            draw = ours(store, fan_out, False)
+            compared({"": draw}, arguments.items, 2)  # warm
+            spent.clear()
+            [(rate, ms)] = compared({"": draw}, arguments.items, arguments.batches).values()
+            print(f"\nfan-out {fan_out}: {rate:,.0f} edges/s, {ms:.0f} ms a batch\n\n| step | ms a batch |\n|---|---|")
+            for step, seconds in spent.items():
+                print(f"| {step} | {seconds / arguments.batches * 1000:.1f} |")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -51,9 +51,11 @@ class DatabaseStore(Store):
     _cached_names: list[str] | None = None
     _cached_items: int | None = None
     _cached_fields: dict[str, str] | None = None
+    _cached_degrees: tuple[int, NDArray[np.int32]] | None = None
 
     def _forget(self) -> None:
         self._cached_state = self._cached_names = self._cached_items = self._cached_fields = None
+        self._cached_degrees = None
 
     # What is read
 
@@ -162,9 +164,17 @@ class DatabaseStore(Store):
         return Neighbours(indptr, prop, value, first + position)
 
     def _value_degrees(self, ords: Ints, most: int) -> Ints:
-        rows = self._degrees(ords, most)
+        """Hubs are in every batch and slow to count: four bytes a value keep what was counted."""
+        if self._cached_degrees is None or self._cached_degrees[0] != most:
+            self._cached_degrees = most, np.full(self.num_values, -1, dtype=np.int32)
+        counted = self._cached_degrees[1]
+        there = ords[(ords >= 0) & (ords < len(counted))]
+        new = there[counted[there] < 0]
+        if len(new):
+            rows = self._degrees(new, most)
+            counted[rows["ord"]] = np.minimum(rows["degree"], most)
         degree = np.full(len(ords), -1)
-        degree[np.searchsorted(ords, rows["ord"])] = np.minimum(rows["degree"], most)
+        degree[np.searchsorted(ords, there)] = counted[there]
         return degree
 
     def _degrees(self, ords: Ints, most: int) -> dict[str, Any]:

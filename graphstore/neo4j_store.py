@@ -67,9 +67,11 @@ VALUE_EDGES = (
     "UNWIND list[1] AS asked "
     "WITH v, asked, CASE WHEN asked[2] = [] THEN entries ELSE [e IN entries WHERE NOT e[0] IN asked[2]] END AS entries "
     "UNWIND asked[1] AS position "
-    "WITH v, asked[0] AS row, entries[position][0] AS code, entries[position][1] AS i "
+    "WITH v.ord AS value, asked[0] AS row, entries[position][0] AS code, entries[position][1] AS i "
+    "WITH value, row, code, code % $number AS property, i "
     "WITH row, code, i.first + COUNT { MATCH (i)-[h:HAS]->(w:Value) WHERE h.split IS NULL "
-    "AND $properties[h.property] * $values + w.ord < (code % $number) * $values + v.ord } AS edge_id "
+    "AND CASE WHEN h.property = $by_ordinal[property] THEN w.ord < value ELSE $properties[h.property] < property END } "
+    "AS edge_id "
     "WITH collect(row) AS row, collect(coalesce(code, -1)) AS code, collect(coalesce(edge_id, -1)) AS edge_id "
     "RETURN row, code, edge_id, "
     "COLLECT { MATCH (m:Metadata) WHERE m.key IN $state RETURN m.value ORDER BY m.key } AS state"
@@ -201,7 +203,7 @@ class Neo4jStore(DatabaseStore):
             lists=_asked(values, positions, without.row, without.item * len(names) + without.property),
             properties={name: ord for ord, name in enumerate(names)},
             number=len(names),
-            values=self.num_values,
+            by_ordinal=names,
             state=list(STATE),
         )
         self._require_state(found.pop("state"))

@@ -197,7 +197,8 @@ class TripleSampler(BaseSampler):
         """For each visible triple, other items that share its value."""
         hidden = hidden[np.unique(hidden.edge_id, return_index=True)[1]]  # a batch may have an item twice
         values, value = np.unique(visible.value, return_inverse=True)
-        degree = self.store.value_degrees(values, self.hub_limit + len(hidden) + 1)
+        # Far enough to tell a hub without its hidden triples; in powers of two, so that a store can keep its counts.
+        degree = self.store.value_degrees(values, self.hub_limit + (1 << len(hidden).bit_length()))
         degree -= np.bincount(_matches(hidden.value, values)[1], minlength=len(values))
         via = np.flatnonzero(degree[value] <= self.hub_limit)
         without, own = _without(visible[via], seeds, hidden, left)
@@ -240,7 +241,9 @@ def _smallest(draws: NDArray[np.float64], group: Ints, left: Mask, k: int) -> Ma
     """Those of the `left` whose draw is among the k smallest of those of their group."""
     index = np.flatnonzero(left)
     order = index[np.argsort(group[index] + draws[index])]  # draws are below 1: group by group
-    rank = np.arange(len(order)) - np.searchsorted(group[order], group[order])
+    place = np.arange(len(order))
+    begins = np.append(True, np.diff(group[order]) > 0)[: len(order)]
+    rank = place - np.maximum.accumulate(np.where(begins, place, 0))
     chosen = np.zeros(len(left), dtype=bool)
     chosen[order[rank < k]] = True
     return chosen

@@ -6,10 +6,14 @@ Nothing random is kept between steps: the batches, masks, negatives, dropout and
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
+import pandas as pd
+import pyarrow.compute as pc
 import torch
 from tqdm import tqdm
 
@@ -59,8 +63,9 @@ class Trainer:
         """Take the steps that are left; a stop by the keyboard leaves a checkpoint behind."""
         bar = tqdm(total=self.steps, initial=self.state.step, desc="train", unit="step", smoothing=0.05)
         try:
-            for batch in self._batches():
-                self._take(batch, bar)
+            with closing(self._batches()) as batches:  # whose worker processes end here, whatever happens
+                for batch in batches:
+                    self._take(batch, bar)
         except KeyboardInterrupt:
             self._save()
             raise SystemExit(f"stopped after step {self.state.step}: --resume goes on from there") from None
@@ -90,7 +95,7 @@ class Trainer:
         taken = self.state.step - bar.initial
         return taken * self.config.data.batch_size / max(time.time() - bar.start_t, 1e-9)
 
-    def _batches(self) -> Iterator[ProductBatch]:
+    def _batches(self) -> Generator[ProductBatch]:
         while self.state.step < self.steps:
             epoch, first = divmod(self.state.step, self.steps_per_epoch)
             for batch in self.stream.training(epoch, first):
@@ -129,16 +134,24 @@ class Trainer:
 
     def valid_mrr(self) -> float | None:
         """None where validation is off or the store has no split 'valid'."""
-        store, most = self.stream.store, self.config.train.eval_triples
-        valid = store.triples(("valid",)).to_pandas() if most else None
-        if valid is None or valid.empty:
+        chosen, known = self._validation
+        if chosen.empty:
             return None
-        chosen = valid.iloc[rng.order(len(valid), self.config.train.seed, "valid")[:most]]
         items = sorted(set(chosen["item"]))
-        known = store.triples((None, *store.counts().splits)).to_pandas()
         predictor = ModelPredictor.of(self.model, self.stream, items)
         found = ranks.rank_triples(predictor, chosen, known, self.stream.candidates)
         return ranks.link_metrics(found, chosen["property"].to_numpy())["mrr"]
+
+    @cached_property
+    def _validation(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The triples that validation ranks, and all that is known of their items: read once, and only that much
+        kept."""
+        store, most = self.stream.store, self.config.train.eval_triples
+        valid = store.triples(("valid",) if most else ())
+        chosen = valid.take(rng.order(len(valid), self.config.train.seed, "valid")[:most])
+        known = store.triples((None, *store.counts().splits) if len(chosen) else ())
+        known = known.filter(pc.is_in(known["item"], pc.unique(chosen["item"])))
+        return chosen.to_pandas(), known.to_pandas()
 
     @property
     def _metrics_file(self) -> Path:

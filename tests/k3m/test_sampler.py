@@ -225,7 +225,7 @@ def test_a_hidden_triple_does_not_make_a_hub() -> None:
     for seeds, hubs in (([0, 1], 1), ([0, 1, 1], 1)):
         sampler = TripleSampler(store, seed=0, fan_out=(64, 2), hub_limit=2)
         hidden = sampler.store.neighbours(np.array([0])).edge_id
-        sampler._hidden = lambda ids, row, position: np.isin(row, [0])  # type: ignore[method-assign]
+        sampler._hidden = lambda digests, row, position: np.isin(row, [0])  # type: ignore[method-assign]
         subgraph, _ = sampler.subgraph(np.array(seeds))
         assert subgraph.further is not None
         assert (subgraph.further.hubs, hidden.tolist()) == (hubs, [0])
