@@ -19,12 +19,13 @@ from graphstore.errors import (
 )
 from graphstore.images import ImagePack, image_key
 from graphstore.snapshot import open_snapshot, write_snapshot
-from graphstore.store import Counts, IngestReport, Mode, Neighbours, Store
+from graphstore.store import Counts, Edges, IngestReport, Mode, Neighbours, Store
 
 __all__ = [
     "ArrayStore",
     "ConnectionFailed",
     "Counts",
+    "Edges",
     "ImagePack",
     "IngestReport",
     "Neighbours",

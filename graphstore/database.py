@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from graphstore import changes, tables
 from graphstore.changes import Changes, Numbered
 from graphstore.errors import ReadOnlyStore, SchemaError, StoreError
-from graphstore.store import TRAINING, Counts, IngestReport, Neighbours, Store
+from graphstore.lists import passing_over
+from graphstore.store import TRAINING, Counts, Edges, IngestReport, Neighbours, Store
 from graphstore.tables import KEY, Ints
 
 STATE = ("data_version", "ingest")
@@ -24,6 +25,14 @@ STATE = ("data_version", "ingest")
 NEIGHBOURS = (
     "MATCH (i:Item)-[h:HAS]->(v:Value) WHERE i.ord IN $ords AND h.split IS NULL "
     "RETURN i.ord AS item, i.first AS first, h.property AS property, coalesce(v.ord, -1) AS value"
+)
+VALUE_DEGREES = (
+    "MATCH (v:Value) WHERE v.ord IN $ords "
+    "RETURN v.ord AS ord, COUNT { MATCH (v)<-[h:HAS]-() WHERE h.split IS NULL } AS degree"
+)
+LISTS = (
+    "MATCH (v:Value)<-[h:HAS]-(i:Item) WHERE v.ord IN $ords AND h.split IS NULL "
+    "RETURN v.ord AS value, i.ord AS item, h.property AS property"
 )
 TRIPLES = (
     "MATCH (i:Item)-[h:HAS]->(v:Value) WHERE h.split IN $splits OR ($training AND h.split IS NULL) "
@@ -42,9 +51,11 @@ class DatabaseStore(Store):
     _cached_names: list[str] | None = None
     _cached_items: int | None = None
     _cached_fields: dict[str, str] | None = None
+    _cached_degrees: tuple[int, NDArray[np.int32]] | None = None
 
     def _forget(self) -> None:
         self._cached_state = self._cached_names = self._cached_items = self._cached_fields = None
+        self._cached_degrees = None
 
     # What is read
 
@@ -151,6 +162,59 @@ class DatabaseStore(Store):
         indptr = np.searchsorted(item, np.append(ords, ords[-1] + 1 if len(ords) else 0))
         position = np.arange(len(item)) - np.searchsorted(item, item)
         return Neighbours(indptr, prop, value, first + position)
+
+    def _value_degrees(self, ords: Ints, most: int) -> Ints:
+        """Hubs are in every batch and slow to count: four bytes a value keep what was counted."""
+        if self._cached_degrees is None or self._cached_degrees[0] != most:
+            self._cached_degrees = most, np.full(self.num_values, -1, dtype=np.int32)
+        counted = self._cached_degrees[1]
+        there = ords[(ords >= 0) & (ords < len(counted))]
+        new = there[counted[there] < 0]
+        if len(new):
+            rows = self._degrees(new, most)
+            counted[rows["ord"]] = np.minimum(rows["degree"], most)
+        degree = np.full(len(ords), -1)
+        degree[np.searchsorted(ords, there)] = counted[there]
+        return degree
+
+    def _degrees(self, ords: Ints, most: int) -> dict[str, Any]:
+        """Columns ord and degree (where it is above `most`, any number above) of those values that are there."""
+        return self._rows(VALUE_DEGREES, ords=ords.tolist()).to_pydict()
+
+    def _value_edges(self, values: Ints, positions: Ints, without: Edges) -> Edges:
+        """The lists come whole and the places are chosen here: the way of a database in this process."""
+        distinct, of = np.unique(values, return_inverse=True)
+        codes, width = self._codes(distinct)
+        first = np.searchsorted(codes, np.arange(len(distinct) + 1) * width)
+        number = len(self.property_names())
+        lacking = of[without.row] * width + without.item * number + without.property
+        whole = passing_over(positions, without.row, np.searchsorted(codes, lacking) - first[of[without.row]])
+        row, column = np.nonzero(positions >= 0)
+        place = first[of[row]] + whole[row, column]
+        there = place < first[of[row] + 1]
+        item, prop, edge_id = (np.full(len(row), -1) for _ in range(3))
+        item[there], prop[there] = np.divmod(codes[place[there]] % width, number)
+        edge_id[there] = self._edge_ids(item[there], prop[there], values[row[there]])
+        return Edges(row, item, prop, values[row], edge_id)
+
+    def _codes(self, values: Ints) -> tuple[Ints, int]:
+        """The training triples of ascending, distinct values as one ascending list of numbers, (place of the value in
+        `values`) * width + (item) * (number of properties) + (property); and the width."""
+        rows = self._rows(LISTS, ords=values.tolist()).to_pydict()
+        value, item = (np.asarray(rows[name], dtype=np.int64) for name in ("value", "item"))
+        number = len(self.property_names())
+        width = self.num_items * number
+        codes = np.searchsorted(values, value) * width + item * number + self._property_ords(rows["property"])
+        return np.sort(codes), width
+
+    def _edge_ids(self, item: Ints, prop: Ints, value: Ints) -> Ints:
+        """Of these training triples."""
+        distinct, row = np.unique(item, return_inverse=True)
+        found = self._neighbours(distinct)
+        owner = np.repeat(np.arange(len(distinct)), np.diff(found.indptr))
+        height, width = len(self.property_names()), int(found.value.max(initial=0)) + 1
+        there = (owner * height + found.property) * width + found.value
+        return found.edge_id[np.searchsorted(there, (row * height + prop) * width + value)]
 
     def _property_ords(self, names: list[str]) -> Ints:
         try:

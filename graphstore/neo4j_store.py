@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import neo4j
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from neo4j.exceptions import DriverError, Neo4jError
@@ -22,7 +23,7 @@ from graphstore import tables
 from graphstore.database import STATE, DatabaseStore
 from graphstore.errors import ConnectionFailed, QueryError, StoreError, StoreNotFound
 from graphstore.images import ImagePack
-from graphstore.store import Mode
+from graphstore.store import Edges, Mode
 from graphstore.tables import Ints
 
 PASSWORD = "K3M_NEO4J_PASSWORD"
@@ -49,6 +50,31 @@ TRIPLES = (
     "WHERE h.split IN $splits OR ($training AND h.split IS NULL) "
     "RETURN collect(i.id) AS item, collect(h.property) AS property, collect(v.text) AS value, "
     "collect(coalesce(h.source, 0)) AS source, collect(coalesce(h.split, 0)) AS split"
+)
+# A hub's list is walked to `most` and no further.
+VALUE_DEGREES = (
+    "UNWIND $ords AS ord MATCH (v:Value {ord: ord}) "
+    "CALL (v) { MATCH (v)<-[h:HAS]-() WHERE h.split IS NULL WITH h LIMIT $most RETURN count(h) AS degree } "
+    "RETURN collect(ord) AS ord, collect(degree) AS degree"
+)
+# Each value's list is sorted once, by item and property as one number; only the chosen entries leave the database, with
+# their edge ids: the item's first, and how many of the item's triples come before.
+VALUE_EDGES = (
+    "UNWIND $lists AS list MATCH (v:Value {ord: list[0]}) "
+    "CALL (v) { "
+    "MATCH (i:Item)-[h:HAS]->(v) WHERE h.split IS NULL "
+    "WITH i, i.ord * $number + $properties[h.property] AS code ORDER BY code RETURN collect([code, i]) AS entries } "
+    "UNWIND list[1] AS asked "
+    "WITH v, asked, CASE WHEN asked[2] = [] THEN entries ELSE [e IN entries WHERE NOT e[0] IN asked[2]] END AS entries "
+    "UNWIND asked[1] AS position "
+    "WITH v.ord AS value, asked[0] AS row, entries[position][0] AS code, entries[position][1] AS i "
+    "WITH value, row, code, code % $number AS property, i "
+    "WITH row, code, i.first + COUNT { MATCH (i)-[h:HAS]->(w:Value) WHERE h.split IS NULL "
+    "AND CASE WHEN h.property = $by_ordinal[property] THEN w.ord < value ELSE $properties[h.property] < property END } "
+    "AS edge_id "
+    "WITH collect(row) AS row, collect(coalesce(code, -1)) AS code, collect(coalesce(edge_id, -1)) AS edge_id "
+    "RETURN row, code, edge_id, "
+    "COLLECT { MATCH (m:Metadata) WHERE m.key IN $state RETURN m.value ORDER BY m.key } AS state"
 )
 ADD_TRIPLES = (
     "UNWIND $rows AS row MATCH (i:Item {id: row[0]}) UNWIND row[1] AS fact MATCH (v:Value {ord: fact[1]}) "
@@ -179,6 +205,29 @@ class Neo4jStore(DatabaseStore):
         self._require_state(found.pop("state"))
         return found
 
+    def _degrees(self, ords: Ints, most: int) -> dict[str, Any]:
+        return self._lists(VALUE_DEGREES, ("ord", "degree"), ords=ords.tolist(), most=most)
+
+    def _value_edges(self, values: Ints, positions: Ints, without: Edges) -> Edges:
+        names = self.property_names()
+        found = self._lists(
+            VALUE_EDGES,
+            ("row", "code", "edge_id", "state"),
+            lists=_asked(values, positions, without.row, without.item * len(names) + without.property),
+            properties={name: ord for ord, name in enumerate(names)},
+            number=len(names),
+            by_ordinal=names,
+            state=list(STATE),
+        )
+        self._require_state(found.pop("state"))
+        found_row, code, found_id = (np.asarray(column, dtype=np.int64) for column in found.values())
+        order = np.argsort(found_row, kind="stable")  # they came value by value
+        row = np.nonzero(positions >= 0)[0]
+        there = np.isin(row, found_row)
+        item, prop, edge_id = (np.full(len(row), -1) for _ in range(3))
+        item[there], prop[there], edge_id[there] = *np.divmod(code[order], max(len(names), 1)), found_id[order]
+        return Edges(row, item, prop, values[row], edge_id)
+
     def _lists(self, cypher: str, names: tuple[str, ...], **parameters: Any) -> dict[str, list[Any]]:
         _, rows = self._run(cypher, parameters)
         return dict(zip(names, rows[0], strict=True))
@@ -236,6 +285,18 @@ def _result(
 ) -> tuple[list[str], list[list[Any]]]:
     result = asked.run(cypher, parameters)
     return list(result.keys()), result.values()
+
+
+def _asked(values: Ints, positions: Ints, without_row: Ints, without: Ints) -> list[list[Any]]:
+    """For each value once: [value, [[row, its positions, the codes that its list lacks], ...]]."""
+    lacking: dict[int, list[int]] = {}
+    for row, code in zip(without_row.tolist(), without.tolist(), strict=True):
+        lacking.setdefault(row, []).append(code)
+    lists: dict[int, list[list[Any]]] = {}
+    for row, (value, chosen) in enumerate(zip(values.tolist(), positions.tolist(), strict=True)):
+        asked = [row, [position for position in chosen if position >= 0], lacking.get(row, [])]
+        lists.setdefault(value, []).append(asked)
+    return [[value, asked] for value, asked in lists.items()]
 
 
 def _with_digest(values: pa.Table) -> pa.Table:

@@ -10,15 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from graphstore.arrays import Arrays, ArrayStore
 from graphstore.errors import StaleSnapshot, StoreError, StoreNotFound
 from graphstore.images import ImagePack
 from graphstore.store import Store
+from graphstore.tables import Ints
 
 META = "snapshot.json"
 _TABLES = ("items", "triples", "properties", "values")
-_ARRAYS = ("indptr", "property", "value")
+_ARRAYS = ("digest", "indptr", "property", "value", "value_indptr", "value_edge", "value_item", "place")
 
 
 def write_snapshot(store: Store, directory: str | Path) -> None:
@@ -45,26 +47,35 @@ def _write(store: Store, directory: Path) -> None:
     if store.data_version != version:  # nobody locks a server
         raise StoreError(f"{store.location} was changed by an ingest while it was read: write the snapshot again")
     properties = pa.table({"name": pa.array(groups, pa.string()), "group": pa.array(groups.values(), pa.string())})
-    arrays = Arrays.of(items, triples, properties, version)
+    write_arrays(Arrays.of(items, triples, properties, version), directory, store.location)
+    pack = ImagePack(directory, read_only=False)
+    for key in dict.fromkeys(items["image"].drop_null().to_pylist()):
+        pack.add(store.images.get(key))
+
+
+def write_arrays(arrays: Arrays, directory: Path, location: str) -> None:
+    """The files of a snapshot of the store at `location`, less its images."""
     for name in _TABLES:
         table = pa.table({"text": arrays.values}) if name == "values" else getattr(arrays, name)
         with pa.OSFile(str(directory / f"{name}.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table.combine_chunks())
     for name in _ARRAYS:
         array = getattr(arrays, name)
-        np.save(directory / f"{name}.npy", array if name == "indptr" else array.astype(np.int32))
-    pack = ImagePack(directory, read_only=False)
-    for key in dict.fromkeys(items["image"].drop_null().to_pylist()):
-        pack.add(store.images.get(key))
-    meta = {"store": store.location, "data_version": version}
+        np.save(directory / f"{name}.npy", array if name == "digest" or name.endswith("indptr") else _narrow(array))
+    meta = {"store": location, "data_version": arrays.data_version}
     (directory / META).write_text(json.dumps(meta, indent=2), encoding="utf-8")
+
+
+def _narrow(array: Ints) -> NDArray[np.signedinteger]:
+    """As int32 where that holds it: half the pages to read."""
+    return array.astype(np.int32 if array.max(initial=0) < 2**31 else np.int64)
 
 
 def open_snapshot(directory: Path, beside: Store | None = None) -> ArrayStore:
     """The snapshot in `directory`.
 
     Raises:
-        StaleSnapshot: where the store `beside` it has another data version.
+        StaleSnapshot: where the store `beside` it has another data version, or an older release wrote it.
     """
     if not (directory / META).exists():
         raise StoreNotFound(f"{directory} is a folder, but holds no snapshot ({META} is missing)")
@@ -74,8 +85,15 @@ def open_snapshot(directory: Path, beside: Store | None = None) -> ArrayStore:
             f"{directory} is a snapshot of data version {meta['data_version']}, "
             f"{beside.location} is at {beside.data_version}: renew it with k3m snapshot {beside.location} {directory}"
         )
+    lacking = [name for name in _ARRAYS if not (directory / f"{name}.npy").exists()]
+    if lacking:
+        raise StaleSnapshot(
+            f"{directory} is a snapshot of an older release (no {', '.join(lacking)}): "
+            f"renew it with k3m snapshot {meta['store']} {directory}"
+        )
     read = {name: pa.ipc.open_file(pa.memory_map(str(directory / f"{name}.arrow"))).read_all() for name in _TABLES}
-    arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+    # As plain arrays over the mapped pages: numpy's memmap class costs time at every index.
+    arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in _ARRAYS}
     values = read.pop("values")["text"].combine_chunks()
     whole = Arrays(**read, values=values, **arrays, data_version=meta["data_version"])
     return ArrayStore(whole, ImagePack(directory), str(directory))

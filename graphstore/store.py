@@ -37,6 +37,17 @@ class Neighbours:
 
 
 @dataclass(frozen=True)
+class Edges:
+    """n training triples as ordinals, all int64 [n]; `row` is the place that each belongs to in what was asked for."""
+
+    row: Ints
+    item: Ints
+    property: Ints
+    value: Ints
+    edge_id: Ints
+
+
+@dataclass(frozen=True)
 class Counts:
     """What a store holds. `titles` and `images` count the items that have one; `splits` the kept-back triples of each
     split."""
@@ -165,6 +176,14 @@ class Store(ABC):
         """
         return self.item_features(ords, ("id",))["id"]
 
+    def item_digests(self, ords: ArrayLike) -> NDArray[np.uint64]:
+        """64 bits of BLAKE2b of the ids of the items with these ordinals: what random draws for an item are made from.
+
+        Raises:
+            UnknownItems: naming up to five ordinals that the store has not.
+        """
+        return self._item_digests(self._checked_ords(ords))
+
     def item_ords(self, ids: Sequence[str]) -> Ints:
         """Ordinals of the items with these ids, in their order.
 
@@ -185,6 +204,39 @@ class Store(ABC):
         asked = self._checked_ords(ords)
         distinct, place = np.unique(asked, return_inverse=True)
         return _spread(self._neighbours(distinct), place)
+
+    def value_degrees(self, ords: ArrayLike, most: int) -> Ints:
+        """Training triples of each of these values, in their order, counted up to `most`: no list of a hub is walked
+        through to say that it is one.
+
+        Raises:
+            UnknownItems: naming up to five ordinals that the store has not.
+        """
+        distinct, place = np.unique(_ordinals(ords), return_inverse=True)
+        found = self._value_degrees(distinct, most)
+        self._require_found(distinct[found < 0].tolist(), "value")
+        return found[place]
+
+    def value_edges(self, values: ArrayLike, positions: Ints, without: Edges) -> Edges:
+        """The training triples at chosen places of values' lists. The list of a value has its training triples by edge
+        id; only those asked for leave the store.
+
+        Args:
+            values: [n] ordinals; may repeat one.
+            positions: [n, k]; row k's places in the list of `values[k]`, -1 for none.
+            without: triples that the lists lack, each of the value of its row.
+
+        Returns:
+            Row after row, each in the order of its positions.
+
+        Raises:
+            UnknownItems: naming up to five values whose lists are shorter, or that the store has not.
+        """
+        asked = _ordinals(values)
+        found = self._value_edges(asked, positions, without)
+        short = np.unique(asked[found.row[found.item < 0]]).tolist()
+        self._require_found(short, "training triple at a place asked for of value")
+        return found
 
     def item_features(self, ords: ArrayLike, fields: Sequence[str]) -> dict[str, NDArray[np.object_]]:
         """The named fields of these items, each [n] in the order of `ords`, None where an item has none; image is its
@@ -245,9 +297,20 @@ class Store(ABC):
     def _item_ords(self, ids: Sequence[str]) -> dict[str, int]:
         """Ordinals of those of the ids that are there."""
 
+    def _item_digests(self, ords: Ints) -> NDArray[np.uint64]:
+        return tables.digests(self.item_ids(ords))
+
     @abstractmethod
     def _neighbours(self, ords: Ints) -> Neighbours:
         """Of ascending, distinct, known ordinals."""
+
+    @abstractmethod
+    def _value_degrees(self, ords: Ints, most: int) -> Ints:
+        """Of ascending, distinct ordinals; -1 for one that is not there."""
+
+    @abstractmethod
+    def _value_edges(self, values: Ints, positions: Ints, without: Edges) -> Edges:
+        """As `value_edges`; item -1 where a list has no such position."""
 
     @abstractmethod
     def _item_features(self, ords: Ints, fields: Sequence[str]) -> dict[str, NDArray[np.object_]]:

@@ -10,8 +10,9 @@ their UTF-8 bytes, which is code-point order.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TypeAlias
 
 import numpy as np
@@ -187,6 +188,12 @@ def _training_first(training: pa.ChunkedArray, every: pa.ChunkedArray) -> tuple[
 def _sorted_distinct(column: pa.ChunkedArray) -> pa.Array:
     distinct = pc.unique(column)
     return distinct.take(pc.sort_indices(distinct))
+
+
+def digests(ids: Iterable[str]) -> NDArray[np.uint64]:
+    """64 bits of BLAKE2b of each text."""
+    found = (blake2b(text.encode(), digest_size=8).digest() for text in ids)
+    return np.frombuffer(b"".join(found), dtype="<u8").astype(np.uint64)
 
 
 def positions(column: pa.ChunkedArray, names: pa.Array) -> Ints:

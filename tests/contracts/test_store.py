@@ -3,6 +3,7 @@ every database takes and refuses."""
 
 import pickle
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import graphstore
 from graphstore import (
     Counts,
+    Edges,
     IngestReport,
     QueryError,
     QueryParameterError,
@@ -110,6 +112,13 @@ def test_items_are_in_code_point_order(store: Store) -> None:
     assert store.item_ords([]).tolist() == []
 
 
+def test_digests_are_blake2b_of_the_ids(store: Store) -> None:
+    expected = [int.from_bytes(blake2b("é".encode(), digest_size=8).digest(), "little") for _ in range(2)]
+    assert store.item_digests([3, 0, 3])[[0, 2]].tolist() == expected
+    with pytest.raises(UnknownItems, match=r"has no item 4 \("):
+        store.item_digests([4])
+
+
 def test_properties_and_values_that_training_has_come_first(store: Store) -> None:
     assert store.property_names() == ["colour", "size", "tag", "brand"]
     assert store.value_texts([5, 0, 1, 2, 3, 4, 0]).tolist() == ["amber", "10", "blue", "red", WIDE_A, GRIN, "10"]
@@ -131,6 +140,48 @@ def test_neighbours_of_nothing_and_of_items_without_any(store: Store, ords: list
     found = store.neighbours(ords)
     assert found.indptr.tolist() == [0] * (len(ords) + 1)
     assert [len(found.property), len(found.value), len(found.edge_id)] == [0, 0, 0]
+
+
+def no_edges() -> Edges:
+    nothing = np.zeros(0, dtype=np.int64)
+    return Edges(nothing, nothing, nothing, nothing, nothing)
+
+
+def test_value_degrees_count_training_triples_up_to_a_bound(store: Store) -> None:
+    assert store.value_degrees([2, 5, 0, 2, 4], most=10).tolist() == [2, 0, 1, 2, 1]
+    assert store.value_degrees([2, 5, 0], most=1).tolist() == [1, 0, 1]
+    assert store.value_degrees([], most=1).tolist() == []
+    with pytest.raises(UnknownItems, match=r"has no value -1, 6 \(2 unknown of those asked for\)"):
+        store.value_degrees([0, 6, -1], most=5)
+
+
+def test_value_edges_are_the_training_triples_at_places_of_a_values_list(store: Store) -> None:
+    """red: <a, colour, red> is edge 3, <b, colour, red> edge 5; 😀: <Z, tag, 😀> is edge 1."""
+    found = store.value_edges([2, 4, 2, 2], np.array([[1, 0], [-1, 0], [-1, -1], [0, 0]]), no_edges())
+    assert found.row.tolist() == [0, 0, 1, 3, 3]
+    assert found.item.tolist() == [2, 1, 0, 1, 1]
+    assert found.property.tolist() == [0, 0, 2, 0, 0]
+    assert found.value.tolist() == [2, 2, 4, 2, 2]
+    assert found.edge_id.tolist() == [5, 3, 1, 3, 3]
+    assert {array.dtype for array in vars(found).values()} == {np.dtype(np.int64)}
+
+
+def test_value_edges_less_the_triples_named(store: Store) -> None:
+    """Row 1's list of red lacks <a, colour, red>."""
+    without = Edges(*(np.array([number]) for number in (1, 1, 0, 2, 3)))
+    found = store.value_edges([2, 2], np.array([[0], [0]]), without)
+    assert (found.item.tolist(), found.edge_id.tolist()) == ([1, 2], [3, 5])
+
+
+def test_value_edges_of_nothing(store: Store) -> None:
+    for values, positions in (([], np.zeros((0, 2), dtype=np.int64)), ([2], np.array([[-1]]))):
+        assert [len(column) for column in vars(store.value_edges(values, positions, no_edges())).values()] == [0] * 5
+
+
+def test_a_place_behind_the_end_of_a_list_is_named(store: Store) -> None:
+    without = Edges(*(np.array([number]) for number in (0, 1, 0, 2, 3)))
+    with pytest.raises(UnknownItems, match=r"has no training triple at a place asked for of value 2, 5, 6 \(3 unknown"):
+        store.value_edges([2, 4, 5, 6], np.array([[1], [0], [0], [0]]), without)
 
 
 def test_unknown_items_and_values_are_named(store: Store) -> None:
