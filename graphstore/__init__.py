@@ -5,6 +5,7 @@ from pathlib import Path
 
 from graphstore.arrays import ArrayStore, from_tables
 from graphstore.errors import (
+    BrokenStore,
     ConnectionFailed,
     QueryError,
     QueryParameterError,
@@ -14,6 +15,7 @@ from graphstore.errors import (
     StoreError,
     StoreLocked,
     StoreNotFound,
+    TransactionTooLarge,
     UnknownItems,
     UnsupportedQuery,
 )
@@ -23,6 +25,7 @@ from graphstore.store import Counts, IngestReport, Mode, Neighbours, Store
 
 __all__ = [
     "ArrayStore",
+    "BrokenStore",
     "ConnectionFailed",
     "Counts",
     "ImagePack",
@@ -37,6 +40,7 @@ __all__ = [
     "StoreError",
     "StoreLocked",
     "StoreNotFound",
+    "TransactionTooLarge",
     "UnknownItems",
     "UnsupportedQuery",
     "data_dir",
@@ -55,7 +59,7 @@ def open(location: str | Path, mode: Mode = "r", *, beside: Store | None = None)
         beside: a store that a snapshot must not be older than.
 
     Raises:
-        StoreNotFound, StoreLocked, ConnectionFailed, StaleSnapshot: as their names say.
+        StoreNotFound, BrokenStore, StoreLocked, ConnectionFailed, StaleSnapshot: as their names say.
         ReadOnlyStore: a snapshot opened to write.
     """
     if is_server(location):

@@ -2,6 +2,7 @@
 
 StoreError
 ├── StoreNotFound         nothing at the location
+├── BrokenStore           a Ladybug file that does not open any more
 ├── StoreLocked           another handle holds the Ladybug file, another ingest the Neo4j database; names its process
 ├── ReadOnlyStore         a write through a handle that was opened to read, or into a database that takes none
 ├── SchemaError           tables that are no catalogue: missing columns, empty ids, duplicates, unknown items
@@ -20,6 +21,9 @@ class StoreError(Exception):
 
 
 class StoreNotFound(StoreError): ...
+
+
+class BrokenStore(StoreError): ...
 
 
 class StoreLocked(StoreError): ...

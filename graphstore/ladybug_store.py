@@ -8,6 +8,7 @@ double relationships.
 
 import os
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ import pyarrow as pa
 
 from graphstore import tables
 from graphstore.database import DatabaseStore
-from graphstore.errors import QueryError, StoreError, StoreNotFound
+from graphstore.errors import BrokenStore, QueryError, StoreError, StoreNotFound
 from graphstore.images import ImagePack
 from graphstore.locks import FileLock
 from graphstore.store import Mode
@@ -53,7 +54,7 @@ class SharedDatabase:
             self.database = ladybug.Database(str(path), read_only=read_only)
         except RuntimeError as error:
             self.lock.release()
-            raise StoreNotFound(f"{path} does not open as a Ladybug database: {error}") from error
+            raise _does_not_open(path, error) from error
         self.handles = 0
 
     @classmethod
@@ -75,11 +76,32 @@ class SharedDatabase:
             self.lock.release()
 
 
+def _does_not_open(path: Path, error: RuntimeError) -> StoreError:
+    """A file of another kind is left to its owner, and a lack of memory is no fault of the file's."""
+    with path.open("rb") as file:
+        ours = file.read(4) in (b"LBUG", bytes(4))
+    if ours and "Buffer manager" not in str(error):
+        return BrokenStore(f"{path} does not open: {error} (k3m ingest sets it aside and builds it anew)")
+    return StoreNotFound(f"{path} does not open as a Ladybug database: {error}")
+
+
+def set_aside(path: Path) -> Path:
+    """Give a broken store's files another name, STORE.broken-DATE, which is returned. Its images stay: they lie apart."""
+    lock = FileLock(path.with_name(path.name + ".lock"), exclusive=True)
+    aside = path.with_name(f"{path.name}.broken-{datetime.now():%Y%m%d-%H%M%S}")
+    for suffix in ("", ".wal", ".shadow"):
+        if (file := path.with_name(path.name + suffix)).exists():
+            file.rename(aside.with_name(aside.name + suffix))
+    lock.release()
+    return aside
+
+
 class LadybugStore(DatabaseStore):
     """A store in one file.
 
     Raises:
-        StoreNotFound: no file there, and the mode is to read.
+        StoreNotFound: no file there, and the mode is to read; or one of another kind.
+        BrokenStore: it does not open any more.
         StoreLocked: naming the process that has it.
     """
 

@@ -6,6 +6,7 @@ longer: the nodes of values are found by a digest of their text.
 """
 
 import os
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -20,7 +21,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from neo4j.exceptions import DriverError, Neo4jError, TransientError
+from neo4j.exceptions import DriverError, Neo4jError
 
 from graphstore import tables
 from graphstore.database import STATE, DatabaseStore
@@ -39,7 +40,7 @@ from graphstore.tables import Ints
 
 Pack: TypeAlias = Callable[[pa.Table], list[Any]]
 PASSWORD = "K3M_NEO4J_PASSWORD"
-SCHEMA = (
+CONSTRAINTS = (
     "CREATE CONSTRAINT k3m_item IF NOT EXISTS FOR (n:Item) REQUIRE n.id IS UNIQUE",
     "CREATE CONSTRAINT k3m_value IF NOT EXISTS FOR (n:Value) REQUIRE n.digest IS UNIQUE",
     "CREATE CONSTRAINT k3m_property IF NOT EXISTS FOR (n:Property) REQUIRE n.name IS UNIQUE",
@@ -47,7 +48,7 @@ SCHEMA = (
     # No constraint on ordinals: while they are renumbered, two nodes share one for a moment.
     "CREATE INDEX k3m_item_ord IF NOT EXISTS FOR (n:Item) ON (n.ord)",
     "CREATE INDEX k3m_value_ord IF NOT EXISTS FOR (n:Value) ON (n.ord)",
-    "CALL db.awaitIndexes(60)",
+    "CALL db.awaitIndexes(3600)",
 )
 # Columns as lists in one record: many times faster over Bolt than a record an edge. A list drops nulls: they come as 0.
 NEIGHBOURS = (
@@ -80,6 +81,10 @@ REMOVE_TRIPLES = (
 CLAIM = "MERGE (m:Metadata {key: 'ingester'}) SET m.asked = $mark RETURN m.value AS held"
 MARK = "MATCH (m:Metadata {key: 'ingester'}) SET m = {key: 'ingester', value: $mark}"
 RELEASE = "MATCH (m:Metadata {key: 'ingester', value: $mark}) DELETE m"
+READ_ONLY = (
+    "Neo.ClientError.General.WriteOnReadOnlyAccessDatabase",
+    "Neo.ClientError.General.ForbiddenOnReadOnlyDatabase",
+)
 TOO_LARGE = (
     "Neo.TransientError.General.TransactionMemoryLimit",
     "Neo.TransientError.General.MemoryPoolOutOfMemoryError",
@@ -87,6 +92,8 @@ TOO_LARGE = (
 _BATCH = 10_000
 _SESSIONS = 3
 """That write side by side."""
+_PAUSES = (0.1, 0.5, 2.0, 8.0, 20.0)
+"""Seconds before a transaction is tried again."""
 
 
 class Neo4jStore(DatabaseStore):
@@ -108,13 +115,13 @@ class Neo4jStore(DatabaseStore):
                 f"a store's URL is neo4j://user@host:port/database, without a password: this one comes from {PASSWORD}"
             )
         self._address = f"{parts.scheme}://{host}"
-        self._user, self._database = parts.username or "neo4j", parts.path.strip("/") or "neo4j"
+        self._user, self.database = parts.username or "neo4j", parts.path.strip("/") or "neo4j"
         self.images = ImagePack(image_folder(url), self.read_only)
         self._driver: neo4j.Driver | None = None
         self._process = 0
         try:
             self._rows("RETURN 1 AS one")  # a server that is not there says so now
-            for statement in () if self.read_only else SCHEMA:
+            for statement in () if self.read_only else CONSTRAINTS:
                 self._rows(statement)
         except StoreError:
             self.close()
@@ -134,7 +141,7 @@ class Neo4jStore(DatabaseStore):
             self._driver = neo4j.GraphDatabase.driver(self._address, auth=auth, notifications_min_severity="OFF")
             self._process = os.getpid()
         access = neo4j.READ_ACCESS if self.read_only else neo4j.WRITE_ACCESS
-        return self._driver.session(database=self._database, default_access_mode=access)
+        return self._driver.session(database=self.database, default_access_mode=access)
 
     def _query(self, cypher: str, parameters: Mapping[str, Any]) -> pd.DataFrame:
         if not self.read_only:
@@ -211,7 +218,7 @@ class Neo4jStore(DatabaseStore):
 
     def _add_nodes(self, label: str, key: str, rows: pa.Table) -> None:
         if label == "Value":
-            rows = _with_digest(rows)
+            rows = with_digest(rows)
         self._unwind(f"UNWIND $rows AS row CREATE (n:{label}) SET n = row", rows)
 
     def _update_nodes(self, label: str, key: str, rows: pa.Table) -> None:
@@ -222,7 +229,7 @@ class Neo4jStore(DatabaseStore):
 
     def _unwind_by_key(self, write: str, label: str, key: str, rows: pa.Table) -> None:
         if label == "Value" and len(rows):
-            rows, key = _with_digest(rows), "digest"
+            rows, key = with_digest(rows), "digest"
             self._digest_what_queries_made()
         self._unwind(f"UNWIND $rows AS row MATCH (n:{label} {{{key}: row.{key}}}) {write}", rows)
 
@@ -231,7 +238,7 @@ class Neo4jStore(DatabaseStore):
         cypher = (
             "UNWIND $rows AS row MATCH (v:Value) WHERE v.digest IS NULL AND v.text = row.text SET v.digest = row.digest"
         )
-        self._unwind(cypher, _with_digest(made))
+        self._unwind(cypher, with_digest(made))
 
     def _add_triples(self, rows: pa.Table, values: pa.Array) -> None:
         self._write_batches(ADD_TRIPLES, _item_batches(rows), lambda batch: _by_item(batch, _ordinals(batch, values)))
@@ -270,17 +277,21 @@ class Neo4jStore(DatabaseStore):
             for part in (rows.slice(0, half), rows.slice(half)):
                 self._write_batch(cypher, part, pack)
 
-    def _transact(self, work: Callable[[neo4j.ManagedTransaction], Any]) -> None:
-        def checked(transaction: neo4j.ManagedTransaction) -> None:
-            try:
-                work(transaction)
-            except TransientError as error:
-                if error.code in TOO_LARGE:  # the driver would try the same again for half a minute
-                    raise self._named(error.code, error.message or "") from error
-                raise
-
+    def _transact(self, work: Callable[[neo4j.Transaction], Any]) -> None:
+        """Tried again where the server says that the error passes: the driver's own loop would also repeat what is too
+        large for the server's memory, for half a minute."""
         with self._named_errors(), self._session() as session:
-            session.execute_write(checked)
+            for pause in (*_PAUSES, None):
+                try:
+                    with session.begin_transaction() as transaction:
+                        work(transaction)
+                        transaction.commit()
+                    return
+                except (DriverError, Neo4jError) as error:
+                    too_large = isinstance(error, Neo4jError) and error.code in TOO_LARGE
+                    if pause is None or too_large or not error.is_retryable():
+                        raise
+                    time.sleep(pause)
 
     @contextmanager
     def _alone(self, take_over: bool) -> Iterator[None]:
@@ -294,7 +305,7 @@ class Neo4jStore(DatabaseStore):
             with suppress(StoreError):  # the mark of a process that has ended keeps nobody out
                 self._transact(lambda transaction: transaction.run(RELEASE, mark=str(mark)).consume())
 
-    def _claim(self, transaction: neo4j.ManagedTransaction, mark: Mark, take_over: bool) -> None:
+    def _claim(self, transaction: neo4j.Transaction, mark: Mark, take_over: bool) -> None:
         """CLAIM writes before it reads, so that who claims at the same moment waits until the mark is there."""
         held = transaction.run(CLAIM, mark=str(mark)).single(strict=True)["held"]
         if held is not None and not take_over:
@@ -327,7 +338,7 @@ def _ordinals(rows: pa.Table, values: pa.Array) -> list[int]:
     return tables.positions(rows["value"], values).tolist()
 
 
-def _with_digest(values: pa.Table) -> pa.Table:
+def with_digest(values: pa.Table) -> pa.Table:
     return values.append_column("digest", pa.array(_digests(values["text"]), pa.string()))
 
 
