@@ -86,7 +86,7 @@ def _does_not_open(path: Path, error: RuntimeError) -> StoreError:
 
 
 def set_aside(path: Path) -> Path:
-    """Give a broken store's files another name, STORE.broken-DATE, which is returned. Its images stay: they lie apart."""
+    """Give a broken store's files another name, STORE.broken-DATE, which is returned. Its images lie apart and stay."""
     lock = FileLock(path.with_name(path.name + ".lock"), exclusive=True)
     aside = path.with_name(f"{path.name}.broken-{datetime.now():%Y%m%d-%H%M%S}")
     for suffix in ("", ".wal", ".shadow"):

@@ -175,10 +175,8 @@ class Neo4jStore(DatabaseStore):
             return StoreNotFound(f"{self.location}: {message}")
         if code == "Neo.ClientError.Statement.AccessMode":
             return self._refused_write()
-        if code == "Neo.ClientError.General.ForbiddenOnReadOnlyDatabase":
-            return ReadOnlyStore(
-                f"{self.location}: the server's configuration makes this database read-only: {message}"
-            )
+        if code in READ_ONLY:
+            return ReadOnlyStore(f"{self.location}: by its configuration (server.databases.read_only): {message}")
         if code in TOO_LARGE:
             return TransactionTooLarge(f"{self.location}: {message}")
         return QueryError(f"{self.location}: {message}")
@@ -197,7 +195,7 @@ class Neo4jStore(DatabaseStore):
         ]
         for part in parts:
             for name in tables.MORE_COLUMNS:
-                part[name] = [text or None for text in part[name]]
+                part[name] = [None if text == 0 else text for text in part[name]]
         schema = pa.schema([(name, pa.string()) for name in tables.TRIPLE_COLUMNS])
         return pa.concat_tables([schema.empty_table(), *(pa.table(part, schema=schema) for part in parts)])
 

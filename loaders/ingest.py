@@ -83,8 +83,8 @@ def ingest(arguments: Arguments, store: Store) -> tuple[Catalogue, Quarantine, I
     quarantine.write(set_aside)
     if arguments.prune and quarantine.set_aside:
         raise ValueError(
-            f"--prune would remove what {quarantine.set_aside} rows set aside are about: mend them ({set_aside}), or "
-            "ingest without it; nothing was written"
+            f"--prune would remove what the rows set aside are about ({quarantine.set_aside}; see {set_aside}): mend "
+            "them, or ingest without it; nothing was written"
         )
     return catalogue, quarantine, _write(arguments, store, (catalogue.items, catalogue.triples, catalogue.properties))
 

@@ -351,6 +351,13 @@ def test_without_prune_nothing_is_removed(writable: Store) -> None:
     assert writable.counts() == COUNTS
 
 
+def test_an_empty_source_is_one(writable: Store) -> None:
+    triples = pd.DataFrame([("a", "colour", "red", "", None)], columns=list(TRIPLE_COLUMNS))
+    assert writable.ingest(four_items().items, triples).triples_changed == 1
+    assert writable.ingest(four_items().items, triples).triples_unchanged == 1
+    assert writable.triples()["source"].to_pylist()[3] == ""
+
+
 def test_prune_removes_what_the_tables_lack(writable: Store) -> None:
     """Of a, b, é and Z the item a goes, which alone has size and 10 and blue; Z loses 😀; brand and amber go with é's
     triple."""
