@@ -5,6 +5,7 @@ from pathlib import Path
 
 from graphstore.arrays import ArrayStore, from_tables
 from graphstore.errors import (
+    BrokenStore,
     ConnectionFailed,
     QueryError,
     QueryParameterError,
@@ -14,6 +15,7 @@ from graphstore.errors import (
     StoreError,
     StoreLocked,
     StoreNotFound,
+    TransactionTooLarge,
     UnknownItems,
     UnsupportedQuery,
 )
@@ -23,6 +25,7 @@ from graphstore.store import Counts, Edges, IngestReport, Mode, Neighbours, Stor
 
 __all__ = [
     "ArrayStore",
+    "BrokenStore",
     "ConnectionFailed",
     "Counts",
     "Edges",
@@ -38,6 +41,7 @@ __all__ = [
     "StoreError",
     "StoreLocked",
     "StoreNotFound",
+    "TransactionTooLarge",
     "UnknownItems",
     "UnsupportedQuery",
     "data_dir",
@@ -56,7 +60,7 @@ def open(location: str | Path, mode: Mode = "r", *, beside: Store | None = None)
         beside: a store that a snapshot must not be older than.
 
     Raises:
-        StoreNotFound, StoreLocked, ConnectionFailed, StaleSnapshot: as their names say.
+        StoreNotFound, BrokenStore, StoreLocked, ConnectionFailed, StaleSnapshot: as their names say.
         ReadOnlyStore: a snapshot opened to write.
     """
     if is_server(location):

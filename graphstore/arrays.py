@@ -191,7 +191,7 @@ class ArrayStore(Store):
             there = ", ".join(self.arrays.items.column_names)
             raise SchemaError(f"{self.location}: no item has the field {', '.join(unknown)} (fields: {there})")
 
-    def _ingest(self, items: pa.Table, triples: pa.Table, properties: pa.Table) -> IngestReport:
+    def _ingest(self, items: pa.Table, triples: pa.Table, properties: pa.Table | None, prune: bool) -> IngestReport:
         self._refuse_write()
 
     def _query(self, cypher: str, parameters: Mapping[str, Any]) -> pd.DataFrame:

@@ -36,9 +36,10 @@ LISTS = (
 )
 TRIPLES = (
     "MATCH (i:Item)-[h:HAS]->(v:Value) WHERE h.split IN $splits OR ($training AND h.split IS NULL) "
-    "RETURN i.id AS item, h.property AS property, v.text AS value, h.source AS source, h.split AS split"
+    "RETURN i.id AS item, v.text AS value, " + ", ".join(f"h.{name} AS {name}" for name in tables.HAS_COLUMNS)
 )
 COUNTS = "MATCH (i:Item) RETURN count(*) AS items, count(i.title) AS titles, count(i.image) AS images"
+KEYS = {"Item": "id", "Value": "text", "Property": "name"}
 BASE_FIELDS = dict.fromkeys(("id", *tables.ITEM_FIELDS), "STRING")
 SPLITS = "MATCH ()-[h:HAS]->() RETURN h.split AS split, count(*) AS triples"
 
@@ -145,7 +146,8 @@ class DatabaseStore(Store):
 
     def _triples(self, splits: Collection[str | None]) -> pa.Table:
         named = [name for name in splits if name is not None]
-        return self._rows(TRIPLES, splits=named or [""], training=None in splits)
+        rows = self._rows(TRIPLES, splits=named or [""], training=None in splits)
+        return rows.select(list(tables.TRIPLE_COLUMNS))
 
     def _item_ords(self, ids: Sequence[str]) -> dict[str, int]:
         rows = self._rows("MATCH (i:Item) WHERE i.id IN $ids RETURN i.id AS id, i.ord AS ord", ids=list(ids))
@@ -269,21 +271,21 @@ class DatabaseStore(Store):
 
     # What is written
 
-    def _ingest(self, items: pa.Table, triples: pa.Table, properties: pa.Table) -> IngestReport:
+    def _ingest(self, items: pa.Table, triples: pa.Table, properties: pa.Table | None, prune: bool) -> IngestReport:
         known = self._fields()
         items = changes.checked_types(items, known)
         fields = known | changes.kinds(items)
         self._declare({name: kind for name, kind in fields.items() if name not in known})
-        old_items = self.items([name for name in items.column_names if name != "id" and name in known])
-        for name in items.column_names:
-            if name not in old_items.column_names:
-                old_items = old_items.append_column(name, pa.nulls(len(old_items), items.schema.field(name).type))
-        old_triples = self._triples((None, *self.counts().splits))
+        old_items, old_triples = self._old_items(items, known), self._triples((None, *self.counts().splits))
         triples = changes.completed(triples, old_triples, KEY)
-        item_changes = changes.difference(items, old_items, ("id",))
-        triple_changes = changes.difference(triples, old_triples, KEY)
-        graph = self._numbered(old_items, old_triples, item_changes, triple_changes, properties)
-        version = self._write(item_changes, triple_changes, graph, fields)
+        item_changes = changes.difference(items, old_items, ("id",), prune)
+        triple_changes = changes.difference(triples, old_triples, KEY, prune)
+        graph = Numbered.of(
+            changes.merged(old_items.select(["id"]), item_changes, ("id",))["id"].combine_chunks(),
+            changes.merged(old_triples, triple_changes, KEY),
+            self._groups(properties, prune),
+        )
+        version = self._write(item_changes, triple_changes, graph, fields, prune)
         return IngestReport(
             len(item_changes.new),
             len(item_changes.changed),
@@ -292,41 +294,62 @@ class DatabaseStore(Store):
             len(triple_changes.changed),
             triple_changes.unchanged,
             version,
+            len(item_changes.gone),
+            len(triple_changes.gone),
         )
 
-    def _numbered(
-        self, old_items: pa.Table, old_triples: pa.Table, items: Changes, triples: Changes, properties: pa.Table
-    ) -> Numbered:
-        ids = pa.concat_arrays([old_items["id"].combine_chunks(), items.new["id"].combine_chunks()])
-        groups = self.property_groups() | dict(
-            zip(properties["name"].to_pylist(), properties["group"].to_pylist(), strict=True)
-        )
-        return Numbered.of(ids, changes.merged(old_triples, triples, KEY), groups)
+    def _old_items(self, items: pa.Table, known: dict[str, str]) -> pa.Table:
+        """The items that are there, in the columns of `items`."""
+        there = self.items([name for name in items.column_names if name != "id" and name in known])
+        for name in items.column_names:
+            if name not in there.column_names:
+                there = there.append_column(name, pa.nulls(len(there), items.schema.field(name).type))
+        return there
 
-    def _write(self, items: Changes, triples: Changes, graph: Numbered, fields: dict[str, str]) -> int:
-        """Nodes, then relationships, then the version: the same ingest again completes one that was cut off, and the
-        mark that this left makes it a new version."""
+    def _groups(self, properties: pa.Table | None, prune: bool) -> dict[str, str]:
+        """By property, after the ingest."""
+        if properties is None:
+            return self.property_groups()
+        given = dict(zip(properties["name"].to_pylist(), properties["group"].to_pylist(), strict=True))
+        return given if prune else self.property_groups() | given
+
+    def _write(self, items: Changes, triples: Changes, graph: Numbered, fields: dict[str, str], prune: bool) -> int:
+        """What goes, nodes, relationships, then the version: the same ingest again completes one that was cut off, and
+        the mark that this left makes it a new version."""
         nodes = {
-            "Item": changes.difference(graph.items, self._numbers("Item", "id", ("ord", "first")), ("id",)),
-            "Value": changes.difference(graph.values, self._numbers("Value", "text", ("ord",)), ("text",)),
-            "Property": changes.difference(graph.properties, self._properties(), ("name",)),
+            "Item": changes.difference(graph.items, self._numbers("Item", "id", ("ord", "first")), ("id",), prune),
+            "Value": changes.difference(graph.values, self._numbers("Value", "text", ("ord",)), ("text",), prune),
+            "Property": changes.difference(graph.properties, self._properties(), ("name",), prune),
         }
         version, unfinished = self.data_version, self._metadata().get("ingest") == "unfinished"
         if not (unfinished or items or triples or any(nodes.values())):
             return version
         self._set_metadata({"ingest": "unfinished"})
-        new_items = items.new.join(nodes["Item"].new, ["id"], join_type="inner")
-        self._add_nodes("Item", "id", new_items)
+        self._remove_triples(tables.sorted_triples(triples.gone))
+        for label, key in KEYS.items():
+            self._remove_nodes(label, key, nodes[label].gone)
+        self._add_nodes("Item", "id", items.new.join(nodes["Item"].new, ["id"], join_type="inner"))
         self._update_nodes("Item", "id", items.changed)
         self._update_nodes("Item", "id", nodes["Item"].changed)
         for label, key in (("Value", "text"), ("Property", "name")):
             self._add_nodes(label, key, nodes[label].new)
             self._update_nodes(label, key, nodes[label].changed)
-        self._add_triples(tables.sorted_triples(triples.new), graph.values["text"].combine_chunks())
-        self._update_triples(triples.changed)
+        values = graph.values["text"].combine_chunks()
+        self._add_triples(tables.sorted_triples(triples.new), values)
+        self._update_triples(tables.sorted_triples(triples.changed), values)
+        self._require_triples(graph.num_triples)
         self._set_metadata({"item_fields": json.dumps(fields), "data_version": str(version + 1), "ingest": "finished"})
         self._forget()
         return version + 1
+
+    def _require_triples(self, expected: int) -> None:
+        """Nobody keeps other writers off a server."""
+        there = sum(self._rows(SPLITS)["triples"].to_pylist())
+        if there != expected:
+            raise StoreError(
+                f"{self.location} holds {there} triples after an ingest that should leave {expected}: something else "
+                "wrote to it meanwhile; the same ingest again completes it"
+            )
 
     def _set_metadata(self, values: dict[str, str]) -> None:
         given = pa.table({"key": list(values), "value": list(values.values())})
@@ -374,12 +397,20 @@ class DatabaseStore(Store):
         """Set the columns of `rows` on the nodes with these keys."""
 
     @abstractmethod
-    def _add_triples(self, rows: pa.Table, values: pa.Array) -> None:
-        """`values`: the texts by ordinal, which the nodes carry by now."""
+    def _remove_nodes(self, label: str, key: str, rows: pa.Table) -> None:
+        """The nodes with these keys, and every relationship of theirs."""
 
     @abstractmethod
-    def _update_triples(self, rows: pa.Table) -> None:
-        """Set source and split."""
+    def _add_triples(self, rows: pa.Table, values: pa.Array) -> None:
+        """Of rows sorted by item. `values`: the texts by ordinal, which the nodes carry by now."""
+
+    @abstractmethod
+    def _update_triples(self, rows: pa.Table, values: pa.Array) -> None:
+        """Set the columns that are no key; rows and values as above."""
+
+    @abstractmethod
+    def _remove_triples(self, rows: pa.Table) -> None:
+        """Of keys sorted by item."""
 
 
 def _strings(rows: pa.Table) -> pa.Table:

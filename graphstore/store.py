@@ -7,6 +7,7 @@ know training triples only; `query`, and `triples` where a split is named, see e
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -73,6 +74,9 @@ class IngestReport:
     triples_changed: int
     triples_unchanged: int
     data_version: int
+    items_removed: int = 0
+    triples_removed: int = 0
+    """Those of removed items too."""
 
 
 class Store(ABC):
@@ -106,24 +110,40 @@ class Store(ABC):
 
     # What is written
 
-    def ingest(self, items: Table, triples: Table, properties: Table | None = None) -> IngestReport:
-        """Add what is new, update what changed (an item's fields; a triple's source and split), remove nothing.
+    def ingest(
+        self,
+        items: Table,
+        triples: Table,
+        properties: Table | None = None,
+        *,
+        prune: bool = False,
+        take_over: bool = False,
+    ) -> IngestReport:
+        """Add what is new, update what changed (an item's fields; a triple's further columns), and with `prune` remove
+        what the tables lack. The same again completes an ingest that was cut off.
 
         Args:
             items: id and any of title, category, image (a key of `images`) and further scalar columns.
             triples: item, property, value, and where there are such source and split; split null is for training.
             properties: name and group of properties that triples have.
+            prune: the tables are the whole catalogue. Items and triples that they lack are removed, and with these
+                whatever hangs on them: completions of removed items, values and properties without triples. Groups of
+                properties go where `properties` is given without them.
+            take_over: go on although a process that cannot be seen from here is marked as ingesting (Neo4j).
         A column that is not given leaves what is there as it is; a null in one that is given takes it away.
 
         Raises:
             SchemaError: naming the first row that is wrong; nothing is written then.
+            StoreLocked: another process ingests into this store; names it and when it began.
             ReadOnlyStore: on a handle opened to read.
         """
         self._require_writable("ingest")
         item_rows, triple_rows = tables.item_table(items), tables.triple_table(triples)
-        ids = pa.chunked_array([*item_rows["id"].chunks, *self.items()["id"].chunks], pa.string())
-        tables.require_known_items(triple_rows, ids)
-        return self._ingest(item_rows, triple_rows, tables.property_table(properties))
+        with self._alone(take_over):
+            known = [] if prune else self.items()["id"].chunks
+            tables.require_known_items(triple_rows, pa.chunked_array([*item_rows["id"].chunks, *known], pa.string()))
+            groups = None if properties is None else tables.property_table(properties)
+            return self._ingest(item_rows, triple_rows, groups, prune)
 
     # What is asked by Cypher
 
@@ -288,7 +308,11 @@ class Store(ABC):
     # Hooks
 
     @abstractmethod
-    def _ingest(self, items: pa.Table, triples: pa.Table, properties: pa.Table) -> IngestReport: ...
+    def _ingest(self, items: pa.Table, triples: pa.Table, properties: pa.Table | None, prune: bool) -> IngestReport: ...
+
+    def _alone(self, take_over: bool) -> AbstractContextManager[None]:
+        """While it is open no other process ingests."""
+        return nullcontext()
 
     @abstractmethod
     def _query(self, cypher: str, parameters: Mapping[str, Any]) -> pd.DataFrame: ...

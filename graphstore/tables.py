@@ -29,6 +29,9 @@ Ints = NDArray[np.int64]
 ITEM_FIELDS = ("title", "category", "image")
 TRIPLE_COLUMNS = ("item", "property", "value", "source", "split")
 KEY = ("item", "property", "value")
+HAS_COLUMNS = tuple(name for name in TRIPLE_COLUMNS if name not in ("item", "value"))
+"""What a relationship holds; its ends are the other two."""
+MORE_COLUMNS = tuple(name for name in TRIPLE_COLUMNS if name not in KEY)
 RESERVED = ("ord", "first")
 """Columns of ours on items."""
 MAX_KEY_BYTES = 8000

@@ -396,6 +396,64 @@ def test_a_new_group_of_a_property(writable: Store) -> None:
     assert writable.ingest(nothing.items[:0], nothing.triples[:0], groups).data_version == 2
 
 
+def test_without_prune_nothing_is_removed(writable: Store) -> None:
+    report = writable.ingest(four_items().items[:1], four_items().triples[:0])
+    assert (report.items_removed, report.triples_removed, report.data_version) == (0, 0, 1)
+    assert writable.counts() == COUNTS
+
+
+def test_an_empty_source_is_one(writable: Store) -> None:
+    triples = pd.DataFrame([("a", "colour", "red", "", None)], columns=list(TRIPLE_COLUMNS))
+    assert writable.ingest(four_items().items, triples).triples_changed == 1
+    assert writable.ingest(four_items().items, triples).triples_unchanged == 1
+    assert writable.triples()["source"].to_pylist()[3] == ""
+
+
+def test_prune_removes_what_the_tables_lack(writable: Store) -> None:
+    """Of a, b, é and Z the item a goes, which alone has size and 10 and blue; Z loses 😀; brand and amber go with é's
+    triple."""
+    tables = four_items()
+    items = tables.items[tables.items["id"] != "a"]
+    triples = tables.triples[tables.triples["item"].isin(["b", "Z"]) & (tables.triples["value"] != GRIN)]
+    report = writable.ingest(items, triples, tables.properties, prune=True)
+    assert report == IngestReport(0, 0, 3, 0, 0, 2, data_version=2, items_removed=1, triples_removed=6)
+    assert writable.items(["price"]).to_pydict() == {"id": ["Z", "b", "é"], "price": [0.0, 1.5, 2.0]}
+    assert rows(writable.triples([None, "valid", "test"])) == [
+        ("Z", "tag", WIDE_A, "feed", None),
+        ("b", "colour", "red", "feed", None),
+    ]
+    assert writable.property_names() == ["colour", "tag"]
+    assert writable.value_texts([0, 1]).tolist() == ["red", WIDE_A]
+    assert writable.neighbours([0, 1, 2]).edge_id.tolist() == [0, 1]
+    assert (writable.num_values, writable.num_items, writable.num_properties) == (2, 3, 2)
+    again = writable.ingest(items, triples, tables.properties, prune=True)
+    assert again == IngestReport(0, 0, 3, 0, 0, 2, data_version=2)
+
+
+def test_prune_takes_groups_away_where_properties_are_given(writable: Store) -> None:
+    tables, picture = four_items(), pd.DataFrame({"name": ["colour"], "group": ["picture"]})
+    assert writable.ingest(tables.items, tables.triples, prune=True).data_version == 1
+    assert writable.property_groups() == {"colour": "picture", "brand": "title"}
+    assert writable.ingest(tables.items, tables.triples, picture, prune=True).data_version == 2
+    assert writable.property_groups() == {"colour": "picture"}
+
+
+def test_prune_refuses_triples_of_items_that_would_go(writable: Store) -> None:
+    tables = four_items()
+    with pytest.raises(SchemaError, match="triples: item 'a' of <a, colour, amber> is no item"):
+        writable.ingest(tables.items[tables.items["id"] != "a"], tables.triples, prune=True)
+    assert writable.counts() == COUNTS
+
+
+def test_prune_with_empty_tables_empties_the_store(writable: Store) -> None:
+    tables = four_items()
+    report = writable.ingest(tables.items[:0], tables.triples[:0], prune=True)
+    assert (report.items_removed, report.triples_removed, report.data_version) == (4, 8, 2)
+    assert writable.counts() == Counts(0, 0, 0, 0, 0, 0, 0, {})
+    assert writable.ingest(tables.items, tables.triples, tables.properties).data_version == 3
+    assert writable.counts() == COUNTS
+
+
 def test_property_counts_are_those_of_training(writable: Store) -> None:
     found = writable.query(
         "MATCH (p:Property) RETURN p.name AS name, p.items AS items, p.`values` AS n, p.ord AS ord ORDER BY ord"
