@@ -1,5 +1,5 @@
-"""`python -m loaders.ingest SOURCE PATH --store STORE [--holdout R --seed S --base P ...] [--limit N]`: a catalogue's
-files into a store.
+"""`python -m loaders.ingest SOURCE PATH --store STORE [--mapping M] [--holdout R --seed S --base P ...] [--limit N]`: a
+catalogue's files into a store.
 
 Bad rows go to quarantine.tsv beside the store, with file, line and reason; the rest goes in. The same input twice
 changes nothing.
@@ -8,20 +8,22 @@ changes nothing.
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import tyro
 from tyro.conf import Positional
 
 import graphstore
 from graphstore import IngestReport, Store
-from loaders import demo_files, fashion, taobao
+from loaders import demo_files, fashion, settings, table, taobao
 from loaders.catalogue import Catalogue, CatalogueBuilder
 from loaders.holdout import hold_out
 from loaders.quarantine import NAME, Quarantine
 
-SOURCES: dict[str, Callable[[Path, CatalogueBuilder], Catalogue]] = {
+Reader: TypeAlias = Callable[[Path, CatalogueBuilder], Catalogue]
+SOURCES: dict[str, Reader] = {
     "demo": demo_files.read,
     "fashion": fashion.read,
     "taobao": taobao.read,
@@ -32,12 +34,14 @@ SOURCES: dict[str, Callable[[Path, CatalogueBuilder], Catalogue]] = {
 class Arguments:
     """Read a catalogue's files into a store."""
 
-    source: Positional[Literal["demo", "fashion", "taobao"]]
-    """Format of the files."""
+    source: Positional[Literal["demo", "fashion", "table", "taobao"]]
+    """Format of the files; table: any CSV, TSV, JSON Lines or Parquet."""
     path: Positional[Path]
-    """Folder (for taobao also one file)."""
+    """Folder (for table and taobao also one file)."""
     store: str
     """Where to: a Ladybug file, or neo4j://user@host:port/database (password: K3M_NEO4J_PASSWORD)."""
+    mapping: Path | None = None
+    """For table: which column is what, in TOML; k3m map FILE proposes one."""
     holdout: float = 0.0
     """Share of the facts to keep back for evaluation, for sources without splits of their own."""
     seed: int = 0
@@ -52,16 +56,18 @@ def ingest(arguments: Arguments, store: Store) -> tuple[Catalogue, Quarantine, I
     """Read, hold out, write; the bad rows are beside the store afterwards.
 
     Raises:
-        ValueError: a hold-out of a source that brings its splits, a base without a hold-out, a limit below 1.
-        CatalogueError: files that are not there.
+        ValueError: a hold-out of a source that brings its splits, a base without a hold-out, a limit below 1, a
+            mapping of another source than table or none for it.
+        CatalogueError: files that are not there, a mapping that does not fit them.
     """
     if arguments.base and not arguments.holdout:
         raise ValueError("--base says what cold items keep: it needs --holdout")
     if arguments.limit is not None and arguments.limit < 1:
         raise ValueError(f"--limit must be at least 1 (got {arguments.limit})")
+    read = _reader(arguments)
     quarantine = Quarantine()
     builder = CatalogueBuilder(arguments.source, store.images, quarantine, arguments.limit)
-    catalogue = SOURCES[arguments.source](arguments.path, builder)
+    catalogue = read(arguments.path, builder)
     if arguments.holdout and catalogue.brings_splits:
         raise ValueError(f"--holdout: {arguments.path} brings its own splits; leave it out")
     if arguments.holdout:
@@ -70,6 +76,14 @@ def ingest(arguments: Arguments, store: Store) -> tuple[Catalogue, Quarantine, I
     report = store.ingest(catalogue.items, catalogue.triples, catalogue.properties)
     quarantine.write(graphstore.data_dir(store.location) / NAME)
     return catalogue, quarantine, report
+
+
+def _reader(arguments: Arguments) -> Reader:
+    if (arguments.source == "table") != (arguments.mapping is not None):
+        raise ValueError("--mapping says what the columns of a table are: it needs table, and table needs it")
+    if arguments.mapping is None:
+        return SOURCES[arguments.source]
+    return partial(table.read, mapping=settings.load(arguments.mapping, table.mapping_of))
 
 
 def count_table(catalogue: Catalogue, quarantine: Quarantine, report: IngestReport) -> str:
