@@ -265,20 +265,23 @@ def _kind(value: object) -> str | None:
     return None
 
 
-def read_lines(file: Path, builder: CatalogueBuilder) -> Iterator[tuple[int, str]]:
-    """Lines of a text file (gzip by its ending), numbered from 1; one that is no UTF-8 is set aside.
+def read_lines(file: Path, builder: CatalogueBuilder, header: bool = False) -> Iterator[tuple[int, str]]:
+    """Lines of a text file (gzip by its ending), numbered from 1; one that is no UTF-8 is set aside. A header comes
+    with them and does not count as a row.
 
     Raises:
-        CatalogueError: no such file.
+        CatalogueError: no such file, or a header that is no UTF-8.
     """
     if not file.is_file():
         raise CatalogueError(f"{file} is missing")
     with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
         for number, line in enumerate(tqdm(stream, desc=file.name, unit=" rows", mininterval=0.5), start=1):
-            builder.read += 1
+            builder.read += not (header and number == 1)
             try:
                 yield number, line.decode("utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
+                if header and number == 1:
+                    raise CatalogueError(f"{file}: its header is no UTF-8: {error}") from error
                 builder.refuse(file, number, f"expected UTF-8: {error}")
 
 

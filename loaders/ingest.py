@@ -17,15 +17,18 @@ from tyro.conf import Positional
 
 import graphstore
 from graphstore import IngestReport, Store
-from loaders import demo_files, fashion, settings, table, taobao
+from loaders import abo, demo_files, fashion, kaggle_fashion, openbg_img, settings, table, taobao
 from loaders.catalogue import Catalogue, CatalogueBuilder
 from loaders.holdout import hold_out
 from loaders.quarantine import NAME, Quarantine
 
 Reader: TypeAlias = Callable[[Path, CatalogueBuilder], Catalogue]
 SOURCES: dict[str, Reader] = {
+    "abo": abo.read,
     "demo": demo_files.read,
     "fashion": fashion.read,
+    "kaggle-fashion": kaggle_fashion.read,
+    "openbg-img": openbg_img.read,
     "taobao": taobao.read,
 }
 
@@ -34,7 +37,7 @@ SOURCES: dict[str, Reader] = {
 class Arguments:
     """Read a catalogue's files into a store."""
 
-    source: Positional[Literal["demo", "fashion", "table", "taobao"]]
+    source: Positional[Literal["abo", "demo", "fashion", "kaggle-fashion", "openbg-img", "table", "taobao"]]
     """Format of the files; table: any CSV, TSV, JSON Lines or Parquet."""
     path: Positional[Path]
     """Folder (for table and taobao also one file)."""

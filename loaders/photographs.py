@@ -12,10 +12,10 @@ class Photographs:
     """What lies in these places.
 
     Args:
-        places: folders, and archives whose names end in .zip.
+        places: folders and zip archives.
 
     Raises:
-        CatalogueError: a place that is neither.
+        CatalogueError: a place that is neither, or is not there.
     """
 
     def __init__(self, places: Sequence[Path]) -> None:
@@ -48,12 +48,12 @@ class Photographs:
 def _opened(place: Path) -> Path | ZipFile:
     if place.is_dir():
         return place.resolve()
+    if not place.exists():
+        raise CatalogueError(f"{place} is missing")
     try:
-        if place.suffix.lower() == ".zip":
-            return ZipFile(place)
-    except (BadZipFile, OSError) as error:
-        raise CatalogueError(f"{place} cannot be read as an archive of images: {error}") from error
-    raise CatalogueError(f"{place}: images lie in a folder or a .zip")
+        return ZipFile(place)
+    except BadZipFile as error:
+        raise CatalogueError(f"{place}: images lie in a folder or a zip archive: {error}") from error
 
 
 def _names(place: Path | ZipFile) -> Iterator[str]:

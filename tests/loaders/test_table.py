@@ -237,7 +237,7 @@ def test_image_bytes_in_a_column(tmp_path: Path) -> None:
 def test_images_that_lie_nowhere(place: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id\n1\n")
     (tmp_path / "broken.zip").write_bytes(b"no archive")
-    with pytest.raises(CatalogueError, match=f"{place}: images lie in|{place} cannot be read as an archive"):
+    with pytest.raises(CatalogueError, match=f"{place}( is missing|: images lie in a folder or a zip archive)"):
         _read(tmp_path / "t.csv", f'[items]\nid="id"\nimages="{place}"')
 
 
