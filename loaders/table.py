@@ -135,7 +135,7 @@ class Mapping:
         elif isinstance(cell, str) and between:
             cell = [part.strip() for part in cell.split(between)]
         parts = cell if isinstance(cell, list) else [cell]
-        return [_text(part) for part in parts if part is not None and part != ""]
+        return [text_of(part) for part in parts if part is not None and part != ""]
 
 
 def mapping_of(table: dict[str, Any]) -> Mapping:
@@ -211,7 +211,7 @@ def _photograph(id: object, cell: Any, items: ItemColumns, photographs: Photogra
     if isinstance(cell, bytes):
         return lambda: cell
     name = cell if items.image else photographs.name_of(str(id)) if items.images else None
-    return None if name is None else lambda: photographs.named(_text(name))
+    return None if name is None else lambda: photographs.named(text_of(name))
 
 
 def _triples(
@@ -232,10 +232,10 @@ def _triples(
 
 
 def _text_or_none(cell: Any) -> str | None:
-    return None if cell is None else _text(cell)
+    return None if cell is None else text_of(cell)
 
 
-def _text(cell: Any) -> str:
+def text_of(cell: Any) -> str:
     """A cell as text: 7.0 is 7, dates as ISO 8601 has them."""
     if isinstance(cell, bool):
         return str(cell).lower()

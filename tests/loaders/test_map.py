@@ -1,0 +1,185 @@
+import io
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+import graphstore
+from loaders import ingest
+from loaders import map as mapper
+from loaders.catalogue import CatalogueError
+
+COLOURS, TAGS = ("red", "blue", "Navy Blue"), ("new", "sale", "eco")
+NUM_ITEMS = 30
+
+
+def _rows() -> list[dict[str, Any]]:
+    """Items with a column of every kind."""
+    return [
+        {
+            "blurb": f"A long text about item {n}, with commas, and of no use to anybody who looks for few values",
+            "SKU": f"A-{n}",
+            "Product name": f"Fine shirt number {n}",
+            "articleType": ("shirts", "hats")[n % 2],
+            "Colour": COLOURS[n % 3] if n % 5 else "",
+            "tags": "|".join(TAGS[: 1 + n % 3]),
+            "size": 36 + n % 2,
+            "price": n + 0.5,
+            "photo": f"{n}.png",
+            "sizes": json.dumps(["S", "M"][: 1 + n % 2]),
+            "url": f"https://shop/{n}",
+            "nothing": "",
+        }
+        for n in range(NUM_ITEMS)
+    ]
+
+
+def _photographs(folder: Path) -> None:
+    (folder / "pictures").mkdir()
+    for n in range(NUM_ITEMS):
+        buffer = io.BytesIO()
+        Image.new("RGB", (2, 2), (n, 0, 0)).save(buffer, "PNG")
+        (folder / "pictures" / f"{n}.png").write_bytes(buffer.getvalue())
+
+
+def _printed(file: Path, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[str, dict[str, Any]]:
+    assert mapper.main([str(file), *words]) == 0
+    text = capsys.readouterr().out
+    return text, tomllib.loads(text)
+
+
+@pytest.mark.parametrize("name", ["shop.csv", "shop.tsv", "shop.csv.gz", "shop.parquet", "shop.jsonl", "excel.csv"])
+def test_a_proposal_for_a_wide_file_works_as_it_stands(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, frame = tmp_path / name, pd.DataFrame(_rows())
+    _photographs(tmp_path)
+    if name.endswith(".parquet"):
+        frame.to_parquet(file)
+    elif name.endswith(".jsonl"):
+        frame.to_json(file, orient="records", lines=True)
+    else:
+        frame.to_csv(file, index=False, sep={"shop.tsv": "\t", "excel.csv": ";"}.get(name, ","))
+    text, mapping = _printed(file, capsys)
+    assert mapping.get("separator") == (";" if name == "excel.csv" else None)
+    assert mapping["items"] == {
+        "id": "SKU",
+        "title": "Product name",
+        "category": "articleType",
+        "image": "photo",
+        "images": ["pictures"],
+        "fields": {"blurb": "blurb", "url": "url"},
+        "numbers": {"price": "price"},
+        "properties": {"Colour": ["Colour"], "tags": ["tags"], "size": ["size"], "sizes": ["sizes"]},
+    }
+    assert mapping["several"] == {"tags": "|", "sizes": "json"}
+    assert "# nothing       left out: it is empty" in text
+    (tmp_path / "map.toml").write_text(text)
+    location = str(tmp_path / "store.lbdb")
+    ingest.main(["table", str(file), "--mapping", str(tmp_path / "map.toml"), "--store", location])
+    assert not (tmp_path / "quarantine.tsv").exists()
+    with graphstore.open(location) as store:
+        counts = store.counts()
+        # a colour for 24, of tags 10 times 1 + 2 + 3, a size each, and of sizes 15 times 1 + 2
+        assert (counts.items, counts.images, counts.titles, counts.triples) == (30, 30, 30, 24 + 60 + 30 + 45)
+        prices = dict(zip(*store.items(("price",)).to_pydict().values(), strict=True))
+        assert prices == {f"A-{n}": n + 0.5 for n in range(NUM_ITEMS)}
+
+
+def test_a_proposal_for_a_long_file_works_as_it_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = [
+        (row["SKU"], row["Product name"], row["articleType"], property, row[column])
+        for row in _rows()
+        for property, column in (("colour", "Colour"), ("tag", "tags"), ("size", "size"))
+        if row[column]
+    ]
+    frame = pd.DataFrame(facts, columns=["product", "name", "category", "attribute", "value"])
+    frame.to_csv(tmp_path / "facts.csv", index=False)
+    text, mapping = _printed(tmp_path / "facts.csv", capsys)
+    assert mapping == {
+        "items": {"id": "product", "title": "name", "category": "category"},
+        "triples": {"item": "product", "property": "attribute", "value": "value"},
+        "several": {"tag": "|"},
+    }
+    (tmp_path / "map.toml").write_text(text)
+    location = str(tmp_path / "store.lbdb")
+    ingest.main(["table", str(tmp_path / "facts.csv"), "--mapping", str(tmp_path / "map.toml"), "--store", location])
+    with graphstore.open(location) as store:
+        counts = store.counts()
+        assert (counts.items, counts.titles, counts.triples) == (30, 30, 24 + 60 + 30)
+
+
+def test_a_long_file_without_names_that_say_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = [(f"i{n}", p, f"{p}{n % 3}") for n in range(20) for p in ("x", "y", "z")]
+    pd.DataFrame(facts, columns=["a", "b", "c"]).to_csv(tmp_path / "t.tsv", index=False, sep="\t")
+    _, mapping = _printed(tmp_path / "t.tsv", capsys)
+    assert mapping == {"items": {"id": "a"}, "triples": {"item": "a", "property": "b", "value": "c"}}
+
+
+def test_quotes_that_are_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "".join(f'{n}\t"{n} inch\tblack\n' for n in range(20))
+    (tmp_path / "t.tsv").write_text("id\twidth\tcolour\n" + rows)
+    text, mapping = _printed(tmp_path / "t.tsv", capsys)
+    assert mapping["quoted"] is False
+    assert text.startswith("# Proposed for t.tsv by its first 20 rows\n")
+
+
+def test_images_in_an_archive_and_beside_the_file_or_nowhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pd.DataFrame(_rows()).to_csv(tmp_path / "t.csv", index=False)
+    _, mapping = _printed(tmp_path / "t.csv", capsys)
+    assert "image" not in mapping["items"]
+    assert mapping["items"]["fields"]["photo"] == "photo"
+    _photographs(tmp_path)
+    with ZipFile(tmp_path / "all.zip", "w") as archive:
+        for file in (tmp_path / "pictures").iterdir():
+            archive.write(file, file.name)
+            if file.name == "0.png":
+                continue
+            file.unlink()
+    _, mapping = _printed(tmp_path / "t.csv", capsys)
+    assert mapping["items"]["images"] == ["all.zip"]
+    for n in range(NUM_ITEMS):
+        (tmp_path / f"{n}.png").write_bytes(b"")
+    _, mapping = _printed(tmp_path / "t.csv", capsys)
+    assert mapping["items"]["image"] == "photo"
+    assert "images" not in mapping["items"]
+
+
+def test_names_of_fields(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = {name: [f"{name}{n}" for n in range(9)] for name in ("id", "Preis (EUR)", "preis eur", "描述", "Ord", "9")}
+    pd.DataFrame(texts).to_csv(tmp_path / "t.csv", index=False)
+    _, mapping = _printed(tmp_path / "t.csv", capsys)
+    items = mapping["items"]
+    assert items["title"] == "preis eur"  # the shortest text that is long enough
+    assert items["fields"] == {"Preis_EUR": "Preis (EUR)", "field": "描述", "Ord_2": "Ord"}
+    assert items["numbers"] == {"field_9": "9"}
+
+
+def test_the_rows_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "t.csv").write_text("id,a\n1,x\nbroken\n2,x\n3,y\n")
+    text, _ = _printed(tmp_path / "t.csv", capsys, "--rows", "2")
+    assert text.startswith("# Proposed for t.csv by its first 2 rows; 1 cannot be read\n")
+    with pytest.raises(ValueError, match=r"--rows must be at least 1 \(got 0\)"):
+        mapper.main([str(tmp_path / "t.csv"), "--rows", "0"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("id,a\n", "t.csv holds no row that can be read"),
+        ("a,b\n1,x\n1,x\n2,x\n", "t.csv: no column tells the rows apart, nor do three as item, property and value"),
+    ],
+)
+def test_files_that_say_nothing(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(CatalogueError, match=message):
+        mapper.main([str(tmp_path / "t.csv")])
+    with pytest.raises(CatalogueError, match=r"nowhere.csv is missing"):
+        mapper.main([str(tmp_path / "nowhere.csv")])
