@@ -9,7 +9,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -37,10 +37,10 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 SEPARATORS = ("|", ";", ",", "，", "、")
 UNIQUE = 0.98
 """Of the rows: an id column has as many distinct values; some rows may come twice."""
-FEW = 0.5
-"""A property has at most as many distinct values, of the cells that are filled."""
-FEW_NUMBERS = 0.1
-"""The same where all of them are numbers: a size is a value, a price is not."""
+FEW, SHORT = 0.5, 60
+"""A property has at most this share of distinct values, of the cells that are filled, and of this length."""
+FEW_NUMBERS, FEW_OF_NUMBERS = 0.1, 50
+"""The same where all of them are numbers, and how many at most: a size is a value, a price is not."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,9 @@ class Column:
 
     @property
     def is_property(self) -> bool:
-        return self.distinct <= (FEW_NUMBERS if self.is_number else FEW) * len(self.cells)
+        if self.is_number:
+            return self.distinct <= min(FEW_NUMBERS * len(self.cells), FEW_OF_NUMBERS)
+        return self.distinct <= FEW * len(self.cells) and self.length <= SHORT
 
     @cached_property
     def length(self) -> float:
@@ -152,18 +154,21 @@ def propose(file: Path, rows: int) -> str:
 def _read(file: Path, rows: int) -> tuple[Layout, list[dict[str, Any]], int]:
     """Rows, read in the way that sets fewest of them aside, and how many those are."""
     separator = _separator(file) if ending(file) in DELIMITED else None
-    tried = []
-    for quoted in (True, False):
-        builder = CatalogueBuilder("map", MemoryImages(), Quarantine())
-        layout = Layout(separator=separator, quoted=quoted)
-        table = [row for _, row in islice(read_rows(file, builder, (), layout), rows)]
-        tried.append((layout, table, builder.quarantine.set_aside))
-        if not builder.quarantine.rows or separator is None:
-            break
-    best = min(tried, key=lambda one: one[2])
+    best = _tried(file, rows, Layout(separator=separator))
+    if best[2] and separator:
+        best = min(best, _tried(file, rows, replace(best[0], quoted=False)), key=lambda one: one[2])
     if not best[1]:
         raise CatalogueError(f"{file} holds no row that can be read")
+    names = list(best[1][0])
+    if separator and any(row[name] == name for row in best[1] for name in names):  # the header is a row like others
+        best = _tried(file, rows, replace(best[0], columns=tuple(f"column_{n + 1}" for n in range(len(names)))))
     return best
+
+
+def _tried(file: Path, rows: int, layout: Layout) -> tuple[Layout, list[dict[str, Any]], int]:
+    builder = CatalogueBuilder("map", MemoryImages(), Quarantine())
+    table = [row for _, row in islice(read_rows(file, builder, (), layout), rows)]
+    return layout, table, builder.quarantine.set_aside
 
 
 def _separator(file: Path) -> str:
@@ -177,8 +182,8 @@ def _separator(file: Path) -> str:
 
 
 def _differing(layout: Layout, file: Path) -> dict[str, Any]:
-    separator = {} if layout.separator in (None, DELIMITED.get(ending(file))) else {"separator": layout.separator}
-    return separator if layout.quoted else {**separator, "quoted": False}
+    usual = Layout(separator=DELIMITED.get(ending(file)))
+    return {name: value for name, value in asdict(layout).items() if value != asdict(usual)[name]}
 
 
 def _column(name: str, table: Sequence[dict[str, Any]]) -> Column:
@@ -216,26 +221,30 @@ def _propose_image(proposal: Proposal, columns: Iterable[Column], file: Path) ->
             proposal.items()["image"] = column.name
             proposal.reasons[column.name] = "the image's bytes"
             return
-        if column.share(PICTURE) >= 0.8 and (place := _place_of(column.values, file.parent)):
-            proposal.items().update({"image": column.name} | ({} if place == "." else {"images": [place]}))
-            proposal.reasons[column.name] = f"the image, a file in {place}"
+        if column.share(PICTURE) >= 0.8 and (places := _places_of(column.values, file.parent)):
+            proposal.items().update({"image": column.name} | ({} if places == ["."] else {"images": places}))
+            proposal.reasons[column.name] = f"the image, a file in {', '.join(places)}"
             return
 
 
-def _place_of(names: Sequence[str], base: Path) -> str | None:
-    """Where most of the first images lie: beside the table, or in a folder or an archive there."""
-    first = list(dict.fromkeys(names))[:50]
-    for place in [base, *sorted(base.iterdir())]:
-        if place.is_dir():
-            found = sum((place / name).is_file() for name in first)
-        elif is_zipfile(place):
-            with ZipFile(place) as archive:
-                found = len(set(first) & set(archive.namelist()))
-        else:
-            continue
-        if found > len(first) / 2:
-            return place.relative_to(base).as_posix()
-    return None
+def _places_of(names: Sequence[str], base: Path) -> list[str]:
+    """Where images lie, if most of some do: beside the table, or in folders and archives there."""
+    some = set(names[:: max(1, len(names) // 100)])
+    found = {place: some & _held(place, some) for place in [base, *sorted(base.iterdir())]}
+    if found[base]:
+        return ["."] if len(found[base]) > len(some) / 2 else []
+    places = [place for place, held in found.items() if held]
+    whole = len(set().union(*found.values())) > len(some) / 2
+    return [place.relative_to(base).as_posix() for place in places] if whole else []
+
+
+def _held(place: Path, names: set[str]) -> set[str]:
+    if place.is_dir():
+        return {name for name in names if (place / name).is_file()}
+    if not is_zipfile(place):
+        return set()
+    with ZipFile(place) as archive:
+        return set(archive.namelist())
 
 
 def _title_of(columns: Iterable[Column]) -> Column | None:
@@ -267,7 +276,7 @@ def _propose_further(proposal: Proposal, column: Column) -> str:
     if column.parts is None:
         return "left out: its cells are neither text nor numbers"
     if column.is_property or column.between or column.has_lists:
-        items.setdefault("properties", {})[column.name] = [column.name]
+        items.setdefault("properties", {})[column.name] = column.name
         return f"a property: {figures}" + proposal.several(column.name, column.between)
     kind = "numbers" if column.is_number else "fields"
     taken = {*OURS, *(name.lower() for other in ("numbers", "fields") for name in items.get(other, {}))}

@@ -35,6 +35,8 @@ class Layout:
     """Between cells; None: the comma of .csv, the tab of .tsv."""
     quoted: bool = True
     """Whether cells may stand in double quotes, and hold separators and newlines then."""
+    columns: tuple[str, ...] = ()
+    """Names of the columns of a file that has no header."""
 
 
 def ending(file: Path) -> str:
@@ -88,7 +90,7 @@ def _read_delimited(file: Path, builder: CatalogueBuilder, columns: Collection[s
             quoting=csv.QUOTE_MINIMAL if layout.quoted else csv.QUOTE_NONE,
             strict=True,  # a quote that is never closed is an error, not one cell up to the end
         )
-        header = _header(file, reader, columns)
+        header = _header(file, list(layout.columns) or _first(file, reader), columns)
         while True:
             number = reader.line_num + 1
             try:
@@ -108,16 +110,20 @@ def _read_delimited(file: Path, builder: CatalogueBuilder, columns: Collection[s
 
 def _lines(stream: IO[bytes], file: Path) -> Iterator[str]:
     """Split at newlines alone, as editors count them; bytes that are no UTF-8 come through, to be found in a row."""
-    for line in tqdm(stream, desc=file.name, unit=" rows", mininterval=0.5):
-        yield line.decode("utf-8", "surrogateescape")
+    for number, line in enumerate(tqdm(stream, desc=file.name, unit=" rows", mininterval=0.5)):
+        text = line.decode("utf-8", "surrogateescape")
+        yield text if number else text.removeprefix("\ufeff")  # a byte order mark is no part of a cell
 
 
-def _header(file: Path, reader: Any, columns: Collection[str]) -> list[str]:
+def _first(file: Path, reader: Any) -> list[str]:
     try:
         header: list[str] = next(reader, [])
     except csv.Error as error:
         raise CatalogueError(f"{file}: no header that can be read: {error}") from error
-    header = [name.removeprefix("\ufeff").strip() for name in header]  # a byte order mark is no part of a name
+    return [name.strip() for name in header]
+
+
+def _header(file: Path, header: list[str], columns: Collection[str]) -> list[str]:
     _require_columns(file, columns, header)
     twice = sorted(name for name, times in Counter(header).items() if times > 1 and name in columns)
     if twice:

@@ -1,7 +1,8 @@
 """Any table, with a mapping in TOML that says which of its columns are what. In it our names stand left, those of the
 file's columns right:
 
-    separator = ";"                  # of .csv and .tsv, if another than , and tab; quoted = false: quotes are text
+    separator = ";"                  # of .csv and .tsv, if another than , and tab; quoted = false: quotes are text;
+                                     # columns = ["sku", "name"]: the files have no header
     empty = ["NA", "-"]              # cells that say nothing, besides blank ones
 
     [items]                          # a row is an item; the same row again is no harm
@@ -107,6 +108,7 @@ class Mapping:
     empty: tuple[str, ...] = ()
     separator: str | None = None
     quoted: bool = True
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.separator is not None and len(self.separator) != 1:
@@ -114,7 +116,7 @@ class Mapping:
 
     @property
     def layout(self) -> Layout:
-        return Layout(separator=self.separator, quoted=self.quoted)
+        return Layout(separator=self.separator, quoted=self.quoted, columns=self.columns)
 
     def cell(self, row: dict[str, Any], column: str | None) -> Any:
         """What a row says in a column; None where it says nothing."""

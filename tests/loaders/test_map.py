@@ -75,7 +75,7 @@ def test_a_proposal_for_a_wide_file_works_as_it_stands(
         "images": ["pictures"],
         "fields": {"blurb": "blurb", "url": "url"},
         "numbers": {"price": "price"},
-        "properties": {"Colour": ["Colour"], "tags": ["tags"], "size": ["size"], "sizes": ["sizes"]},
+        "properties": {name: name for name in ("Colour", "tags", "size", "sizes")},
     }
     assert mapping["several"] == {"tags": "|", "sizes": "json"}
     assert "# nothing       left out: it is empty" in text
@@ -121,6 +121,28 @@ def test_a_long_file_without_names_that_say_anything(tmp_path: Path, capsys: pyt
     assert mapping == {"items": {"id": "a"}, "triples": {"item": "a", "property": "b", "value": "c"}}
 
 
+def test_a_file_without_a_header(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = [(f"i{n}", p, f"{p}{n % 3}") for n in range(20) for p in ("x", "y", "z")]
+    pd.DataFrame(facts).to_csv(tmp_path / "t.tsv", index=False, header=False, sep="\t")
+    text, mapping = _printed(tmp_path / "t.tsv", capsys)
+    assert mapping["columns"] == ["column_1", "column_2", "column_3"]
+    assert mapping["triples"] == {"item": "column_1", "property": "column_2", "value": "column_3"}
+    (tmp_path / "map.toml").write_text(text)
+    location = str(tmp_path / "store.lbdb")
+    ingest.main(["table", str(tmp_path / "t.tsv"), "--mapping", str(tmp_path / "map.toml"), "--store", location])
+    with graphstore.open(location) as store:
+        assert (store.num_items, store.num_training_triples) == (20, 60)
+
+
+def test_numbers_are_values_where_they_are_few(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = pd.DataFrame(
+        {"id": range(1000), "size": [n % 50 for n in range(1000)], "price": [n % 51 for n in range(1000)]}
+    )
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    _, mapping = _printed(tmp_path / "t.csv", capsys)
+    assert mapping["items"] == {"id": "id", "numbers": {"price": "price"}, "properties": {"size": "size"}}
+
+
 def test_quotes_that_are_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = "".join(f'{n}\t"{n} inch\tblack\n' for n in range(20))
     (tmp_path / "t.tsv").write_text("id\twidth\tcolour\n" + rows)
@@ -137,14 +159,12 @@ def test_images_in_an_archive_and_beside_the_file_or_nowhere(
     assert "image" not in mapping["items"]
     assert mapping["items"]["fields"]["photo"] == "photo"
     _photographs(tmp_path)
-    with ZipFile(tmp_path / "all.zip", "w") as archive:
+    with ZipFile(tmp_path / "a.zip", "w") as one, ZipFile(tmp_path / "b.zip", "w") as other:
         for file in (tmp_path / "pictures").iterdir():
-            archive.write(file, file.name)
-            if file.name == "0.png":
-                continue
+            (one if int(file.stem) % 2 else other).write(file, file.name)
             file.unlink()
     _, mapping = _printed(tmp_path / "t.csv", capsys)
-    assert mapping["items"]["images"] == ["all.zip"]
+    assert mapping["items"]["images"] == ["a.zip", "b.zip"]
     for n in range(NUM_ITEMS):
         (tmp_path / f"{n}.png").write_bytes(b"")
     _, mapping = _printed(tmp_path / "t.csv", capsys)

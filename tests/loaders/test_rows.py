@@ -70,6 +70,9 @@ def test_tabs_quotes_and_other_separators(tmp_path: Path) -> None:
         (2, {"a": "1", "b": '"19'}),
         (3, {"a": "2", "b": '12" shelf'}),
     ]
+    file = _write(tmp_path, "bare.csv", "\ufeff1,x\n2,y\n")
+    rows, _ = _read(file, layout=Layout(columns=("a", "b")))
+    assert rows == [(1, {"a": "1", "b": "x"}), (2, {"a": "2", "b": "y"})]
     file = _write(tmp_path, "excel.csv", "a;b\n1;2,5\n")
     assert _read(file, layout=Layout(separator=";"))[0] == [(2, {"a": "1", "b": "2,5"})]
 
