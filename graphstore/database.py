@@ -27,7 +27,8 @@ NEIGHBOURS = (
 )
 TRIPLES = (
     "MATCH (i:Item)-[h:HAS]->(v:Value) WHERE h.split IN $splits OR ($training AND h.split IS NULL) "
-    "RETURN i.id AS item, h.property AS property, v.text AS value, h.source AS source, h.split AS split"
+    "RETURN i.id AS item, h.property AS property, v.text AS value, h.source AS source, h.split AS split, "
+    "h.original AS original"
 )
 COUNTS = "MATCH (i:Item) RETURN count(*) AS items, count(i.title) AS titles, count(i.image) AS images"
 BASE_FIELDS = dict.fromkeys(("id", *tables.ITEM_FIELDS), "STRING")
@@ -315,7 +316,7 @@ class DatabaseStore(Store):
 
     @abstractmethod
     def _update_triples(self, rows: pa.Table) -> None:
-        """Set source and split."""
+        """Set source, split and original."""
 
 
 def _strings(rows: pa.Table) -> pa.Table:

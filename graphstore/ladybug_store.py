@@ -30,11 +30,14 @@ SCHEMA = (
     "CREATE NODE TABLE IF NOT EXISTS Property(name STRING PRIMARY KEY, ord INT64, items INT64, `values` INT64, "
     "`group` STRING)",
     "CREATE NODE TABLE IF NOT EXISTS Metadata(key STRING PRIMARY KEY, value STRING)",
-    "CREATE REL TABLE IF NOT EXISTS HAS(FROM Item TO Value, property STRING, source STRING, split STRING)",
+    "CREATE REL TABLE IF NOT EXISTS HAS(FROM Item TO Value, property STRING, source STRING, split STRING, "
+    "original STRING)",
+    "ALTER TABLE HAS ADD IF NOT EXISTS original STRING",  # files of before it was kept
 )
 UPDATE_TRIPLES = (
     "UNWIND $rows AS row MATCH (i:Item {id: row.item}) MATCH (i)-[h:HAS]->(v:Value) "
-    "WHERE v.text = row.value AND h.property = row.property SET h.source = row.source, h.split = row.split"
+    "WHERE v.text = row.value AND h.property = row.property SET h.source = row.source, h.split = row.split, "
+    "h.original = row.original"
 )
 _UPDATE_BATCH = 10_000
 
@@ -188,7 +191,7 @@ class LadybugStore(DatabaseStore):
 
     def _add_triples(self, rows: pa.Table, values: pa.Array) -> None:
         if len(rows):
-            ordered = rows.select(["item", "value", "property", "source", "split"]).combine_chunks()
+            ordered = rows.select(["item", "value", "property", "source", "split", "original"]).combine_chunks()
             self._execute("COPY HAS FROM $rows", {"rows": ordered})
 
     def _update_triples(self, rows: pa.Table) -> None:

@@ -48,15 +48,16 @@ TRIPLES = (
     "MATCH (i:Item) WHERE i.id IN $ids MATCH (i)-[h:HAS]->(v:Value) "
     "WHERE h.split IN $splits OR ($training AND h.split IS NULL) "
     "RETURN collect(i.id) AS item, collect(h.property) AS property, collect(v.text) AS value, "
-    "collect(coalesce(h.source, 0)) AS source, collect(coalesce(h.split, 0)) AS split"
+    "collect(coalesce(h.source, 0)) AS source, collect(coalesce(h.split, 0)) AS split, "
+    "collect(coalesce(h.original, 0)) AS original"
 )
 ADD_TRIPLES = (
     "UNWIND $rows AS row MATCH (i:Item {id: row[0]}) UNWIND row[1] AS fact MATCH (v:Value {ord: fact[1]}) "
-    "CREATE (i)-[:HAS {property: fact[0], source: fact[2], split: fact[3]}]->(v)"
+    "CREATE (i)-[:HAS {property: fact[0], source: fact[2], split: fact[3], original: fact[4]}]->(v)"
 )
 UPDATE_TRIPLES = (
     "UNWIND $rows AS row MATCH (:Item {id: row.item})-[h:HAS {property: row.property}]->(:Value {text: row.value}) "
-    "SET h.source = row.source, h.split = row.split"
+    "SET h.source = row.source, h.split = row.split, h.original = row.original"
 )
 _BATCH = 10_000
 
@@ -155,7 +156,7 @@ class Neo4jStore(DatabaseStore):
             for start in range(0, len(ids), _BATCH)
         ]
         for part in parts:
-            for name in ("source", "split"):
+            for name in ("source", "split", "original"):
                 part[name] = [text or None for text in part[name]]
         schema = pa.schema([(name, pa.string()) for name in tables.TRIPLE_COLUMNS])
         return pa.concat_tables([schema.empty_table(), *(pa.table(part, schema=schema) for part in parts)])
@@ -200,7 +201,7 @@ class Neo4jStore(DatabaseStore):
             ords = tables.positions(batch["value"], values).tolist()
             part = batch.to_pydict()
             grouped: dict[str, list[tuple[Any, ...]]] = {}
-            facts = zip(part["property"], ords, part["source"], part["split"], strict=True)
+            facts = zip(part["property"], ords, part["source"], part["split"], part["original"], strict=True)
             for item, fact in zip(part["item"], facts, strict=True):
                 grouped.setdefault(item, []).append(fact)
             self._write_batch(ADD_TRIPLES, [[item, [list(fact) for fact in own]] for item, own in grouped.items()])

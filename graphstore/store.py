@@ -96,11 +96,12 @@ class Store(ABC):
     # What is written
 
     def ingest(self, items: Table, triples: Table, properties: Table | None = None) -> IngestReport:
-        """Add what is new, update what changed (an item's fields; a triple's source and split), remove nothing.
+        """Add what is new, update what changed (an item's fields; what a triple has besides its key), remove nothing.
 
         Args:
             items: id and any of title, category, image (a key of `images`) and further scalar columns.
-            triples: item, property, value, and where there are such source and split; split null is for training.
+            triples: item, property, value, and where there are such source, split and original; split null is for
+                training, original what the value was before it was normalised, null where it was the same.
             properties: name and group of properties that triples have.
         A column that is not given leaves what is there as it is; a null in one that is given takes it away.
 
@@ -229,8 +230,8 @@ class Store(ABC):
         """id and the named fields of every item, by ordinal."""
 
     def triples(self, splits: Collection[str | None] = TRAINING) -> pa.Table:
-        """item, property, value, source, split of the triples of these splits, sorted by the first three; None is
-        training."""
+        """item, property, value, source, split and original of the triples of these splits, sorted by the first three;
+        None is training."""
         return tables.sorted_triples(self._triples(splits))
 
     # Hooks
