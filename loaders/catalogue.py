@@ -54,6 +54,8 @@ class Catalogue:
     properties: pd.DataFrame
     rows: RowCounts
     brings_splits: bool
+    merged: int = 0
+    """Triples that normalisation made the same as another."""
 
 
 @dataclass

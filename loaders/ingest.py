@@ -1,5 +1,5 @@
-"""`python -m loaders.ingest SOURCE PATH --store STORE [--mapping M] [--holdout R --seed S --base P ...] [--limit N]`: a
-catalogue's files into a store.
+"""`python -m loaders.ingest SOURCE PATH --store STORE [--mapping M] [--normalise N] [--holdout R --seed S
+--base P ...] [--limit N]`: a catalogue's files into a store.
 
 Bad rows go to quarantine.tsv beside the store, with file, line and reason; the rest goes in. The same input twice
 changes nothing.
@@ -17,9 +17,10 @@ from tyro.conf import Positional
 
 import graphstore
 from graphstore import IngestReport, Store
-from loaders import abo, demo_files, fashion, kaggle_fashion, openbg_img, settings, table, taobao
+from loaders import abo, demo_files, fashion, kaggle_fashion, normalise, openbg_img, settings, table, taobao
 from loaders.catalogue import Catalogue, CatalogueBuilder
 from loaders.holdout import hold_out
+from loaders.normalise import normalised
 from loaders.quarantine import NAME, Quarantine
 
 Reader: TypeAlias = Callable[[Path, CatalogueBuilder], Catalogue]
@@ -45,6 +46,8 @@ class Arguments:
     """Where to: a Ladybug file, or neo4j://user@host:port/database (password: K3M_NEO4J_PASSWORD)."""
     mapping: Path | None = None
     """For table: which column is what, in TOML; k3m map FILE proposes one."""
+    normalise: Path | None = None
+    """Rules that bring values into one form, in TOML: case, white space, units, synonyms."""
     holdout: float = 0.0
     """Share of the facts to keep back for evaluation, for sources without splits of their own."""
     seed: int = 0
@@ -56,21 +59,22 @@ class Arguments:
 
 
 def ingest(arguments: Arguments, store: Store) -> tuple[Catalogue, Quarantine, IngestReport]:
-    """Read, hold out, write; the bad rows are beside the store afterwards.
+    """Read, normalise, hold out, write; the bad rows are beside the store afterwards.
 
     Raises:
         ValueError: a hold-out of a source that brings its splits, a base without a hold-out, a limit below 1, a
             mapping of another source than table or none for it.
-        CatalogueError: files that are not there, a mapping that does not fit them.
+        CatalogueError: files that are not there, a mapping that does not fit them, rules that are none.
     """
     if arguments.base and not arguments.holdout:
         raise ValueError("--base says what cold items keep: it needs --holdout")
     if arguments.limit is not None and arguments.limit < 1:
         raise ValueError(f"--limit must be at least 1 (got {arguments.limit})")
     read = _reader(arguments)
+    rules = normalise.load(arguments.normalise) if arguments.normalise else ()
     quarantine = Quarantine()
     builder = CatalogueBuilder(arguments.source, store.images, quarantine, arguments.limit)
-    catalogue = read(arguments.path, builder)
+    catalogue = normalised(read(arguments.path, builder), rules)
     if arguments.holdout and catalogue.brings_splits:
         raise ValueError(f"--holdout: {arguments.path} brings its own splits; leave it out")
     if arguments.holdout:
@@ -107,6 +111,8 @@ def count_table(catalogue: Catalogue, quarantine: Quarantine, report: IngestRepo
         ("  changed", report.items_changed),
         ("triples", len(catalogue.triples)),
         *((f"  {name}", int(number)) for name, number in splits.items()),
+        ("  normalised", int(catalogue.triples["original"].notna().sum())),
+        ("merged by normalising", catalogue.merged),
         ("  new", report.triples_new),
         ("  changed", report.triples_changed),
         ("data version", report.data_version),

@@ -51,7 +51,11 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
     if get_origin(kind) is UnionType:  # X | None: TOML has no null
         return _typed(name, arguments[0], value)
     if get_origin(kind) is tuple:
-        parts = [value] if isinstance(value, str) else _checked(name, "a list", value, isinstance(value, list))
+        parts = (
+            [value]
+            if isinstance(value, str) and arguments[0] is str
+            else _checked(name, "a list", value, isinstance(value, list))
+        )
         return tuple(_typed(name, arguments[0], part) for part in parts)
     if get_origin(kind) is dict:
         entries = _checked(name, "a section", value, isinstance(value, dict))
