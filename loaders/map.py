@@ -5,6 +5,7 @@ It is a proposal: figures of the first rows and a few names of columns cannot kn
 """
 
 import json
+import math
 import re
 import sys
 from collections import Counter
@@ -39,6 +40,8 @@ UNIQUE = 0.98
 """Of the rows: an id column has as many distinct values; some rows may come twice."""
 FEW, SHORT = 0.5, 60
 """A property has at most this share of distinct values, of the cells that are filled, and of this length."""
+FACTS = 1.5
+"""In a table of facts an item has as many, at least."""
 FEW_NUMBERS, FEW_OF_NUMBERS = 0.1, 50
 """The same where all of them are numbers, and how many at most: a size is a value, a price is not."""
 
@@ -95,11 +98,14 @@ class Column:
 
     @property
     def is_unique(self) -> bool:
-        return self.distinct >= UNIQUE * self.rows and not self.between and not self.has_lists
+        fractions = self.is_number and not all(value.lstrip("+-").isdecimal() for value in self.values)
+        return self.distinct >= UNIQUE * self.rows and not (self.between or self.has_lists or fractions)
 
     @cached_property
     def is_number(self) -> bool:
-        return bool(self.values) and all(NUMBER.fullmatch(value) for value in self.values)
+        return bool(self.values) and all(
+            NUMBER.fullmatch(value) and math.isfinite(float(value)) for value in self.values
+        )
 
     @property
     def is_property(self) -> bool:
@@ -141,7 +147,10 @@ def propose(file: Path, rows: int) -> str:
         CatalogueError: no table, or one in which nothing can be told from the other.
     """
     layout, table, refused = _read(file, rows)
-    names = list(dict.fromkeys(name for row in table for name in row))
+    names = [
+        name for name in dict.fromkeys(name for row in table for name in row) if name
+    ]  # an index of pandas' has none
+    next(read_rows(file, _builder(), names, layout), None)  # a column that is there twice cannot be proposed
     columns = [_column(name, table) for name in names]
     proposal = Proposal(_differing(layout, file))
     if any(column.is_unique for column in columns):
@@ -166,9 +175,14 @@ def _read(file: Path, rows: int) -> tuple[Layout, list[dict[str, Any]], int]:
 
 
 def _tried(file: Path, rows: int, layout: Layout) -> tuple[Layout, list[dict[str, Any]], int]:
-    builder = CatalogueBuilder("map", MemoryImages(), Quarantine())
+    builder = _builder()
     table = [row for _, row in islice(read_rows(file, builder, (), layout), rows)]
     return layout, table, builder.quarantine.set_aside
+
+
+def _builder() -> CatalogueBuilder:
+    """Of nothing: it counts the rows that cannot be read."""
+    return CatalogueBuilder("map", MemoryImages(), Quarantine())
 
 
 def _separator(file: Path) -> str:
@@ -312,16 +326,18 @@ def _propose_triples(proposal: Proposal, columns: Sequence[Column], table: list[
 
 
 def _roles(frame: pd.DataFrame, file: Path) -> tuple[str, str, str]:
-    """Columns of item, property and value: by their names, else by place and by how many distinct values they have."""
+    """Columns of item, property and value: an item comes again and again, the other two vary within it; told by their
+    names, else by place and by how many distinct values they have."""
     distinct = {str(name): frame[name].nunique() for name in frame}
-    left = [name for name in distinct if distinct[name] > 1]
-    if len(left) < 3 or frame[left].drop_duplicates().shape[0] < UNIQUE * len(frame):
+    repeated = [name for name, number in distinct.items() if 1 < number <= len(frame) / FACTS]
+    called = [name for name in repeated if ID.search(name) and not PROPERTY.search(name)]
+    item = next(iter([*called, *repeated]), None)
+    varying = [name for name in distinct if item not in (None, name) and frame.groupby(item)[name].nunique().max() > 1]
+    properties = [name for name in varying if name in repeated]
+    if item is None or len(varying) < 2 or not properties or len(frame.drop_duplicates()) < UNIQUE * len(frame):
         raise CatalogueError(f"{file}: no column tells the rows apart, nor do three as item, property and value")
-    property = min(left, key=lambda name: (not PROPERTY.search(name), distinct[name]))
-    left.remove(property)
-    item = next((name for name in left if ID.search(name) and not VALUE.search(name)), left[0])
-    left.remove(item)
-    varying = [name for name in left if frame.groupby(item)[name].nunique().max() > 1] or left
+    property = min(properties, key=lambda name: (not PROPERTY.search(name), distinct[name]))
+    varying.remove(property)
     return item, property, max(varying, key=lambda name: (bool(VALUE.search(name)), distinct[name]))
 
 

@@ -190,6 +190,7 @@ def _item(
         builder.refuse(file, number, str(error))
         return
     id = mapping.cell(row, items.id)
+    id = int(id) if isinstance(id, float) and id.is_integer() else id  # pandas makes floats of integers and gaps
     pairs, refused = _pairs(row, mapping)
     photograph = _photograph(id, mapping.cell(row, items.image), items, photographs)
     if builder.item(file, number, id, ours, photograph, pairs):

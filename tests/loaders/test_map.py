@@ -1,18 +1,25 @@
 import io
 import json
+import re
 import tomllib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 import graphstore
-from loaders import ingest
+from graphstore.images import MemoryImages
+from loaders import fashion, ingest, table
 from loaders import map as mapper
-from loaders.catalogue import CatalogueError
+from loaders.catalogue import Catalogue, CatalogueBuilder, CatalogueError
+from loaders.quarantine import Quarantine
 
 COLOURS, TAGS = ("red", "blue", "Navy Blue"), ("new", "sale", "eco")
 NUM_ITEMS = 30
@@ -115,10 +122,11 @@ def test_a_proposal_for_a_long_file_works_as_it_stands(tmp_path: Path, capsys: p
 
 
 def test_a_long_file_without_names_that_say_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    facts = [(f"i{n}", p, f"{p}{n % 3}") for n in range(20) for p in ("x", "y", "z")]
-    pd.DataFrame(facts, columns=["a", "b", "c"]).to_csv(tmp_path / "t.tsv", index=False, sep="\t")
+    facts = [(f"i{n}", "uv"[n % 2], p, f"{p}{n % 3}") for n in range(20) for p in ("x", "y", "z")]
+    pd.DataFrame(facts, columns=["a", "b", "c", "d"]).to_csv(tmp_path / "t.tsv", index=False, sep="\t")
     _, mapping = _printed(tmp_path / "t.tsv", capsys)
-    assert mapping == {"items": {"id": "a"}, "triples": {"item": "a", "property": "b", "value": "c"}}
+    assert mapping["triples"] == {"item": "a", "property": "c", "value": "d"}
+    assert mapping["items"] == {"id": "a", "properties": {"b": "b"}}  # an item has but one
 
 
 def test_a_file_without_a_header(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,6 +190,13 @@ def test_names_of_fields(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert items["numbers"] == {"field_9": "9"}
 
 
+def test_neither_an_index_of_pandas_nor_fractions_are_ids(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = pd.DataFrame({"score": [n / 7 for n in range(9)], "code": [f"c{n}" for n in range(9)]})
+    frame.to_csv(tmp_path / "t.csv")
+    _, mapping = _printed(tmp_path / "t.csv", capsys)
+    assert mapping["items"] == {"id": "code", "numbers": {"score": "score"}}
+
+
 def test_the_rows_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "t.csv").write_text("id,a\n1,x\nbroken\n2,x\n3,y\n")
     text, _ = _printed(tmp_path / "t.csv", capsys, "--rows", "2")
@@ -194,6 +209,7 @@ def test_the_rows_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     ("content", "message"),
     [
         ("id,a\n", "t.csv holds no row that can be read"),
+        ("id,a,a\n1,x,y\n", "t.csv has the column a more than once"),
         ("a,b\n1,x\n1,x\n2,x\n", "t.csv: no column tells the rows apart, nor do three as item, property and value"),
     ],
 )
@@ -203,3 +219,61 @@ def test_files_that_say_nothing(content: str, message: str, tmp_path: Path) -> N
         mapper.main([str(tmp_path / "t.csv")])
     with pytest.raises(CatalogueError, match=r"nowhere.csv is missing"):
         mapper.main([str(tmp_path / "nowhere.csv")])
+
+
+CELLS = st.sampled_from(
+    ["red", "a b", "x|y", "1", "2.5", "", "[1]", '["a"]', "a.png", "围巾", "\n", "1e999", '"q', "1,5"]
+)
+COLUMNS = st.sampled_from(
+    ["id", "sku", "title", "category", "property", "value", "价格", "Title", "Ord", "1", "a b", ""]
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), rows=st.integers(1, 12), ending=st.sampled_from(["csv", "tsv", "jsonl", "parquet", "csv.gz"]))
+def test_whatever_a_table_holds_a_proposal_for_it_can_be_read(
+    data: st.DataObject, rows: int, ending: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = tmp_path_factory.mktemp("map") / f"t.{ending}"
+    kinds = [
+        CELLS,
+        st.text(),
+        st.none() | st.integers(-9, 9),
+        st.floats(0, 1),
+        st.sampled_from("sml"),
+        st.integers().map(lambda n: f"c{n}"),
+    ]
+    names = data.draw(st.lists(COLUMNS, min_size=1, max_size=6, unique=True))
+    columns = {
+        name: data.draw(st.sampled_from(kinds).flatmap(lambda kind: st.lists(kind, min_size=rows, max_size=rows)))
+        for name in names
+    }
+    frame = pd.DataFrame(columns)
+    if ending == "parquet":
+        frame.to_parquet(file)
+    elif ending == "jsonl":
+        frame.to_json(file, orient="records", lines=True)
+    else:
+        frame.to_csv(file, index=data.draw(st.booleans()), sep="\t" if ending == "tsv" else ",")
+    try:
+        mapping = table.mapping_of(tomllib.loads(mapper.propose(file, 100)))
+    except CatalogueError as error:
+        if re.search("tells the rows apart|holds no row|more than once|no header", str(error)):
+            return  # told in so many words
+        raise
+    catalogue = table.read(file, CatalogueBuilder("table", MemoryImages(), Quarantine()), mapping)
+    assert graphstore.from_tables(catalogue.items, catalogue.triples).num_items > 0
+
+
+@pytest.mark.data
+def test_the_fashion_catalogue_read_by_its_proposal_is_the_one_that_its_own_source_reads(real_data: Path) -> None:
+    def read(reader: Callable[[Path, CatalogueBuilder], Catalogue], path: Path) -> Catalogue:
+        return reader(path, CatalogueBuilder("fashion", MemoryImages(), Quarantine(), limit=500))
+
+    folder = real_data / "fashion"
+    proposed = table.mapping_of(tomllib.loads(mapper.propose(folder / "items.jsonl.gz", 50_000)))
+    ours = read(partial(table.read, mapping=proposed), folder / "items.jsonl.gz").items
+    theirs = read(fashion.read, folder).items
+    shared = ["id", "title", "category", "description", "price", "image"]
+    pd.testing.assert_frame_equal(ours[shared], theirs[shared])
+    assert ours["image"].notna().sum() > 400

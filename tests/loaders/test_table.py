@@ -172,6 +172,16 @@ def test_numbers_and_dates_of_typed_files(tmp_path: Path) -> None:
     ]
 
 
+def test_ids_that_pandas_made_floats(tmp_path: Path) -> None:
+    pd.DataFrame({"id": [7.0, 8.5, None]}).to_parquet(tmp_path / "t.parquet")
+    catalogue, builder = _read(tmp_path / "t.parquet", '[items]\nid="id"')
+    assert catalogue.items["id"].tolist() == ["7"]
+    assert builder.quarantine.rows == [
+        "t.parquet\t2\texpected an item id, got 8.5",
+        "t.parquet\t3\texpected an item id, got None",
+    ]
+
+
 def test_cells_that_say_nothing(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id,name,a,b\n1,NA,-, \n2,n/a,NA,x\n")
     mapping = 'empty=["NA", "-"]\n[items]\nid="id"\ntitle="name"\nproperties={a="a", b="b"}\n'
