@@ -10,7 +10,7 @@ models stay out. Without images/ the items have no photographs.
 from pathlib import Path
 from typing import Any
 
-from loaders.catalogue import Catalogue, CatalogueBuilder, CatalogueError, read_json
+from loaders.catalogue import Catalogue, CatalogueBuilder, CatalogueError, is_text, read_json
 from loaders.rows import Layout, read_rows
 
 PROPERTIES = (
@@ -104,9 +104,9 @@ def _checked(name: str, value: Any) -> str:
     """Text; years are numbers in the files."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if not isinstance(value, str) or any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError(f"{name}: expected text, got {value!r:.60}")
-    return value
+    if isinstance(value, str) and is_text(value):
+        return value
+    raise ValueError(f"{name}: expected text, got {value!r:.60}")
 
 
 def _measures(row: dict[str, Any]) -> dict[str, float]:

@@ -263,8 +263,19 @@ def _kind(value: object) -> str | None:
     if isinstance(value, float):
         return "a number" if math.isfinite(value) else None
     if isinstance(value, str):
-        return None if any("\ud800" <= character <= "\udfff" for character in value) else "text"
+        return "text" if is_text(value) else None
     return None
+
+
+def is_text(value: object) -> bool:
+    """Whether it is text that a store can hold: JSON can name half a character."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_lines(file: Path, builder: CatalogueBuilder, header: bool = False) -> Iterator[tuple[int, str]]:

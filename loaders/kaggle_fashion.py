@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from loaders.catalogue import Catalogue, CatalogueBuilder, CatalogueError, read_lines
+from loaders.catalogue import Catalogue, CatalogueBuilder, CatalogueError, is_text, read_lines
 
 COLUMNS = (
     "id",
@@ -103,12 +103,8 @@ def _stated(details: dict[str, Any]) -> list[tuple[str, Any]]:
 def _pairs(stated: Iterable[tuple[str, Any]]) -> tuple[list[tuple[str, str]], list[str]]:
     """(property, value), and what is none."""
     said = [(property, value) for property, value in stated if value not in NOTHING]
-    refused = [f"{property}: expected text, got {value!r:.60}" for property, value in said if not _is_text(value)]
-    return [(property, value) for property, value in said if _is_text(value)], refused
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+    refused = [f"{property}: expected text, got {value!r:.60}" for property, value in said if not is_text(value)]
+    return [(property, value) for property, value in said if is_text(value)], refused
 
 
 def _at(details: Any, *keys: str) -> Any:

@@ -42,7 +42,7 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
-from loaders.catalogue import Catalogue, CatalogueBuilder, CatalogueError
+from loaders.catalogue import Catalogue, CatalogueBuilder, CatalogueError, is_text
 from loaders.photographs import Photographs
 from loaders.rows import Layout, read_rows, table_files
 from loaders.settings import section
@@ -121,8 +121,8 @@ class Mapping:
     def cell(self, row: dict[str, Any], column: str | None) -> Any:
         """What a row says in a column; None where it says nothing."""
         cell = None if column is None else row.get(column)
-        if isinstance(cell, str) and (not cell.strip() or cell in self.empty):
-            return None
+        if isinstance(cell, str):
+            return None if not cell or cell.isspace() or cell in self.empty else cell
         return None if isinstance(cell, float) and math.isnan(cell) else cell
 
     def values(self, row: dict[str, Any], column: str, property: str) -> list[str]:
@@ -136,8 +136,9 @@ class Mapping:
             cell = _list(cell)
         elif isinstance(cell, str) and between:
             cell = [part.strip() for part in cell.split(between)]
-        parts = cell if isinstance(cell, list) else [cell]
-        return [text_of(part) for part in parts if part is not None and part != ""]
+        if isinstance(cell, list):
+            return [text_of(part) for part in cell if part is not None and part != ""]
+        return [] if cell is None else [text_of(cell)]
 
 
 def mapping_of(table: dict[str, Any]) -> Mapping:
@@ -239,7 +240,13 @@ def _text_or_none(cell: Any) -> str | None:
 
 
 def text_of(cell: Any) -> str:
-    """A cell as text: 7.0 is 7, dates as ISO 8601 has them."""
+    """A cell as text: 7.0 is 7, dates as ISO 8601 has them.
+
+    Raises:
+        ValueError: it is neither text nor a number nor a date.
+    """
+    if isinstance(cell, str) and is_text(cell):
+        return cell
     if isinstance(cell, bool):
         return str(cell).lower()
     if isinstance(cell, float) and cell.is_integer():
@@ -248,9 +255,7 @@ def text_of(cell: Any) -> str:
         return cell.isoformat()
     if isinstance(cell, int | Decimal) or (isinstance(cell, float) and math.isfinite(cell)):
         return str(cell)
-    if not isinstance(cell, str) or any("\ud800" <= character <= "\udfff" for character in cell):
-        raise ValueError(f"expected text, a number or true/false, got {cell!r:.60}")
-    return cell
+    raise ValueError(f"expected text, a number or true/false, got {cell!r:.60}")
 
 
 def _scalar(cell: Any) -> Any:
