@@ -89,11 +89,10 @@ def _entries(row: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def _values(row: dict[str, Any], name: str) -> list[str]:
-    """The texts of a list of {language_tag, value}: English where there is such, each once."""
+    """The texts of a list of {language_tag, value}: English where there is such."""
     entries = [entry for entry in _entries(row, name) if entry.get("value") not in (None, "")]
     english = [entry for entry in entries if str(entry.get("language_tag")).startswith("en")]
-    found = [_checked(name, entry["value"]) for entry in english or entries]
-    return list(dict.fromkeys(found))
+    return [_checked(name, entry["value"]) for entry in english or entries]
 
 
 def _text(row: dict[str, Any], name: str) -> str | None:

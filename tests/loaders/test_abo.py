@@ -90,7 +90,8 @@ def test_a_listing(tmp_path: Path) -> None:
         ["country", "US"],
     ]
     assert quarantine == []
-    assert (catalogue.rows.read, catalogue.rows.loaded, catalogue.brings_splits) == (2, 2, False)
+    counts = catalogue.rows
+    assert (counts.read, counts.loaded, counts.repeated_pairs, catalogue.brings_splits) == (2, 2, 2, False)
 
 
 def test_one_item_in_two_marketplaces_is_two_items(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ def _rules(text: str, folder: Path = Path()) -> tuple[Rule, ...]:
         ('case = "upper"', "xl", "XL"),
         ('case = "title"', "navy blue", "Navy Blue"),
         ('unit = "cm"\nfactors = {cm = 1, mm = 0.1, in = 2.54, inch = 2.54}', "12in", "30.48 cm"),
+        ('unit = "cm"\nfactors = {in = 2.54}', "1.1 in", "2.794 cm"),  # not 2.7940000000000005
         ('unit = "cm"\nfactors = {cm = 1, mm = 0.1, in = 2.54, inch = 2.54}', "12.50 inch", "31.75 cm"),
         ('unit = "cm"\nfactors = {cm = 1, mm = 0.1}', "100 mm", "10 cm"),
         ('unit = "cm"\nfactors = {cm = 1, mm = 0.1}', "1234567.5cm", "1234567.5 cm"),

@@ -232,6 +232,7 @@ def test_image_paths_beside_the_file(tmp_path: Path) -> None:
 
 def test_images_called_like_the_id(tmp_path: Path) -> None:
     _shop_of_images(tmp_path)
+    (tmp_path / "photos" / "front" / "1.webp").write_bytes(_picture(8))  # the first by name is taken
     catalogue, builder = _read(tmp_path / "t.csv", '[items]\nid="id"\nimages=["photos", "more.zip"]')
     assert catalogue.items["image"].tolist() == [image_key(_picture(1)), image_key(_picture(2)), *[None] * 4]
     assert builder.quarantine.rows == []
