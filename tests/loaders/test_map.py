@@ -151,6 +151,20 @@ def test_numbers_are_values_where_they_are_few(tmp_path: Path, capsys: pytest.Ca
     assert mapping["items"] == {"id": "id", "numbers": {"price": "price"}, "properties": {"size": "size"}}
 
 
+def test_a_long_text_is_a_field_however_often_it_comes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = pd.DataFrame({"id": range(30), "care": [f"{n % 3}: {'wash it by hand ' * 5}" for n in range(30)]})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    _, mapping = _printed(tmp_path / "t.csv", capsys)
+    assert mapping["items"] == {"id": "id", "fields": {"care": "care"}}
+
+
+def test_items_that_come_once_but_for_a_slip_are_no_facts(tmp_path: Path) -> None:
+    rows = [(f"i{max(n, 1)}", "xy"[n % 2], f"v{max(n, 2)}") for n in range(10)]
+    pd.DataFrame(rows, columns=["sku", "property", "value"]).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(CatalogueError, match="no column tells the rows apart"):
+        mapper.main([str(tmp_path / "t.csv")])
+
+
 def test_quotes_that_are_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = "".join(f'{n}\t"{n} inch\tblack\n' for n in range(20))
     (tmp_path / "t.tsv").write_text("id\twidth\tcolour\n" + rows)
