@@ -34,6 +34,7 @@ SCHEMA = (
     "CREATE REL TABLE IF NOT EXISTS HAS(FROM Item TO Value, "
     + ", ".join(f"{name} STRING" for name in tables.HAS_COLUMNS)
     + ")",
+    "ALTER TABLE HAS ADD IF NOT EXISTS original STRING",  # files of before it was kept
 )
 MATCH_TRIPLES = (
     "UNWIND $rows AS row MATCH (i:Item {id: row.item}) MATCH (i)-[h:HAS]->(v:Value) "

@@ -124,7 +124,8 @@ class Store(ABC):
 
         Args:
             items: id and any of title, category, image (a key of `images`) and further scalar columns.
-            triples: item, property, value, and where there are such source and split; split null is for training.
+            triples: item, property, value, and where there are such source, split and original; split null is for
+                training, original what the value was before it was normalised, null where it was the same.
             properties: name and group of properties that triples have.
             prune: the tables are the whole catalogue. Items and triples that they lack are removed, and with these
                 whatever hangs on them: completions of removed items, values and properties without triples. Groups of
@@ -301,8 +302,8 @@ class Store(ABC):
         """id and the named fields of every item, by ordinal."""
 
     def triples(self, splits: Collection[str | None] = TRAINING) -> pa.Table:
-        """item, property, value, source, split of the triples of these splits, sorted by the first three; None is
-        training."""
+        """item, property, value, source, split and original of the triples of these splits, sorted by the first three;
+        None is training."""
         return tables.sorted_triples(self._triples(splits))
 
     # Hooks

@@ -27,7 +27,7 @@ Table: TypeAlias = pa.Table | pd.DataFrame
 Ints = NDArray[np.int64]
 
 ITEM_FIELDS = ("title", "category", "image")
-TRIPLE_COLUMNS = ("item", "property", "value", "source", "split")
+TRIPLE_COLUMNS = ("item", "property", "value", "source", "split", "original")
 KEY = ("item", "property", "value")
 HAS_COLUMNS = tuple(name for name in TRIPLE_COLUMNS if name not in ("item", "value"))
 """What a relationship holds; its ends are the other two."""
@@ -82,7 +82,7 @@ def item_table(items: Table) -> pa.Table:
 
 
 def triple_table(triples: Table) -> pa.Table:
-    """item, property, value and those of source, split that are given, sorted by the first three.
+    """item, property, value and those of source, split, original that are given, sorted by the first three.
 
     Raises:
         SchemaError: a missing column, an empty cell, or the same triple twice.

@@ -1,5 +1,5 @@
-"""`python -m loaders.ingest SOURCE PATH --store STORE [--holdout R --seed S --base P ...] [--limit N] [--prune]`: a
-catalogue's files into a store.
+"""`python -m loaders.ingest SOURCE PATH --store STORE [--mapping M] [--normalise N] [--holdout R --seed S
+--base P ...] [--limit N] [--prune]`: a catalogue's files into a store.
 
 Bad rows go to quarantine.tsv beside the store, with file, line and reason; the rest goes in. The same input twice
 changes nothing.
@@ -8,8 +8,9 @@ changes nothing.
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import pandas as pd
 import tyro
@@ -19,14 +20,19 @@ import graphstore
 from graphstore import IngestReport, Store
 from graphstore.ladybug_store import set_aside
 from graphstore.neo4j_import import COMMAND, write_import
-from loaders import demo_files, fashion, taobao
+from loaders import abo, demo_files, fashion, kaggle_fashion, normalise, openbg_img, settings, table, taobao
 from loaders.catalogue import Catalogue, CatalogueBuilder
 from loaders.holdout import hold_out
+from loaders.normalise import normalised
 from loaders.quarantine import NAME, Quarantine
 
-SOURCES: dict[str, Callable[[Path, CatalogueBuilder], Catalogue]] = {
+Reader: TypeAlias = Callable[[Path, CatalogueBuilder], Catalogue]
+SOURCES: dict[str, Reader] = {
+    "abo": abo.read,
     "demo": demo_files.read,
     "fashion": fashion.read,
+    "kaggle-fashion": kaggle_fashion.read,
+    "openbg-img": openbg_img.read,
     "taobao": taobao.read,
 }
 
@@ -35,12 +41,16 @@ SOURCES: dict[str, Callable[[Path, CatalogueBuilder], Catalogue]] = {
 class Arguments:
     """Read a catalogue's files into a store."""
 
-    source: Positional[Literal["demo", "fashion", "taobao"]]
-    """Format of the files."""
+    source: Positional[Literal["abo", "demo", "fashion", "kaggle-fashion", "openbg-img", "table", "taobao"]]
+    """Format of the files; table: any CSV, TSV, JSON Lines or Parquet."""
     path: Positional[Path]
-    """Folder (for taobao also one file)."""
+    """Folder (for table and taobao also one file)."""
     store: str
     """Where to: a Ladybug file, or neo4j://user@host:port/database (password: K3M_NEO4J_PASSWORD)."""
+    mapping: Path | None = None
+    """For table: which column is what, in TOML; k3m map FILE proposes one."""
+    normalise: Path | None = None
+    """Rules that bring values into one form, in TOML: case, white space, units, synonyms."""
     holdout: float = 0.0
     """Share of the facts to keep back for evaluation, for sources without splits of their own."""
     seed: int = 0
@@ -58,12 +68,12 @@ class Arguments:
 
 
 def ingest(arguments: Arguments, store: Store) -> tuple[Catalogue, Quarantine, IngestReport]:
-    """Read, hold out, write; the bad rows are beside the store afterwards.
+    """Read, normalise, hold out, write; the bad rows are beside the store afterwards.
 
     Raises:
         ValueError: a hold-out of a source that brings its splits, a base without a hold-out, a limit below 1 or with
-            --prune, rows set aside with --prune.
-        CatalogueError: files that are not there.
+            --prune, rows set aside with --prune, a mapping of another source than table or none for it.
+        CatalogueError: files that are not there, a mapping that does not fit them, rules that are none.
     """
     if arguments.base and not arguments.holdout:
         raise ValueError("--base says what cold items keep: it needs --holdout")
@@ -71,9 +81,11 @@ def ingest(arguments: Arguments, store: Store) -> tuple[Catalogue, Quarantine, I
         raise ValueError(f"--limit must be at least 1 (got {arguments.limit})")
     if arguments.prune and arguments.limit is not None:
         raise ValueError("--prune takes the files for the whole catalogue, --limit reads a part of them")
+    read = _reader(arguments)
+    rules = normalise.load(arguments.normalise) if arguments.normalise else ()
     quarantine = Quarantine()
     builder = CatalogueBuilder(arguments.source, store.images, quarantine, arguments.limit)
-    catalogue = SOURCES[arguments.source](arguments.path, builder)
+    catalogue = normalised(read(arguments.path, builder), rules)
     if arguments.holdout and catalogue.brings_splits:
         raise ValueError(f"--holdout: {arguments.path} brings its own splits; leave it out")
     if arguments.holdout:
@@ -95,6 +107,14 @@ def _write(arguments: Arguments, store: Store, frames: tuple[pd.DataFrame, pd.Da
     return write_import(store, arguments.neo4j_import, *frames)
 
 
+def _reader(arguments: Arguments) -> Reader:
+    if (arguments.source == "table") != (arguments.mapping is not None):
+        raise ValueError("--mapping says what the columns of a table are: it needs table, and table needs it")
+    if arguments.mapping is None:
+        return SOURCES[arguments.source]
+    return partial(table.read, mapping=settings.load(arguments.mapping, table.mapping_of))
+
+
 def count_table(catalogue: Catalogue, quarantine: Quarantine, report: IngestReport) -> str:
     """What was read and what became of it."""
     splits = catalogue.triples["split"].fillna("training").value_counts()
@@ -114,6 +134,8 @@ def count_table(catalogue: Catalogue, quarantine: Quarantine, report: IngestRepo
         ("  removed", report.items_removed),
         ("triples", len(catalogue.triples)),
         *((f"  {name}", int(number)) for name, number in splits.items()),
+        ("  normalised", int(catalogue.triples["original"].notna().sum())),
+        ("merged by normalising", catalogue.merged),
         ("  new", report.triples_new),
         ("  changed", report.triples_changed),
         ("  removed", report.triples_removed),

@@ -50,16 +50,16 @@ def four_items() -> Tables:
     ).astype({"title": object, "category": object, "image": object})
     triples = pd.DataFrame(
         [
-            ("a", "size", "10", "feed", None),
-            ("é", "brand", "amber", "feed", "test"),
-            ("a", "colour", "red", None, None),
-            ("b", "colour", "red", "feed", None),
-            ("Z", "tag", GRIN, "feed", None),
-            ("a", "colour", "amber", None, "valid"),
-            ("Z", "tag", WIDE_A, "feed", None),
-            ("a", "colour", "blue", None, None),
+            ("a", "size", "10", "feed", None, None),
+            ("é", "brand", "amber", "feed", "test", "AMBER"),
+            ("a", "colour", "red", None, None, "Red "),
+            ("b", "colour", "red", "feed", None, None),
+            ("Z", "tag", GRIN, "feed", None, WIDE_A),
+            ("a", "colour", "amber", None, "valid", None),
+            ("Z", "tag", WIDE_A, "feed", None, None),
+            ("a", "colour", "blue", None, None, None),
         ],
-        columns=["item", "property", "value", "source", "split"],
+        columns=list(TRIPLE_COLUMNS),
         dtype=object,
     )
     properties = pd.DataFrame({"name": ["colour", "brand"], "group": ["picture", "title"]})
@@ -244,18 +244,18 @@ def test_items_carry_the_named_fields(store: Store) -> None:
 
 def test_triples_are_those_of_the_splits_named(store: Store) -> None:
     training = [
-        ("Z", "tag", WIDE_A, "feed", None),
-        ("Z", "tag", GRIN, "feed", None),
-        ("a", "colour", "blue", None, None),
-        ("a", "colour", "red", None, None),
-        ("a", "size", "10", "feed", None),
-        ("b", "colour", "red", "feed", None),
+        ("Z", "tag", WIDE_A, "feed", None, None),
+        ("Z", "tag", GRIN, "feed", None, WIDE_A),
+        ("a", "colour", "blue", None, None, None),
+        ("a", "colour", "red", None, None, "Red "),
+        ("a", "size", "10", "feed", None, None),
+        ("b", "colour", "red", "feed", None, None),
     ]
     assert rows(store.triples()) == training
-    assert rows(store.triples(["test"])) == [("é", "brand", "amber", "feed", "test")]
+    assert rows(store.triples(["test"])) == [("é", "brand", "amber", "feed", "test", "AMBER")]
     assert rows(store.triples(["valid", None])) == [
         *training[:2],
-        ("a", "colour", "amber", None, "valid"),
+        ("a", "colour", "amber", None, "valid", None),
         *training[2:],
     ]
     assert rows(store.triples([])) == rows(store.triples(["cold"])) == []
@@ -353,13 +353,28 @@ def test_a_changed_title_and_a_title_taken_away(writable: Store) -> None:
 
 def test_a_changed_split_moves_a_triple_and_renumbers(writable: Store) -> None:
     """<Z, tag, Ａ> is kept back: its value moves behind those of training, and every edge id falls by one."""
-    triples = pd.DataFrame([("Z", "tag", WIDE_A, "feed", "test")], columns=list(TRIPLE_COLUMNS))
+    triples = pd.DataFrame([("Z", "tag", WIDE_A, "feed", "test", None)], columns=list(TRIPLE_COLUMNS))
     report = writable.ingest(four_items().items, triples)
     assert report == IngestReport(0, 0, 4, 0, 1, 0, data_version=2)
     assert writable.neighbours([0, 1]).edge_id.tolist() == [0, 1, 2, 3]
     assert writable.value_texts(range(6)).tolist() == ["10", "blue", "red", GRIN, "amber", WIDE_A]
     assert writable.counts().splits == {"test": 2, "valid": 1}
     assert writable.num_training_triples == 5
+
+
+def test_an_original_that_changes_is_a_changed_triple(writable: Store) -> None:
+    """One that is not given stays; one that is null goes."""
+    nothing = four_items().items[:0]
+    triples = four_items().triples.set_index(["item", "property", "value"], drop=False)
+    later = triples.loc[[("a", "colour", "red"), ("b", "colour", "red")]].assign(
+        original=pd.Series([None, "RED"], dtype=object).values
+    )
+    assert writable.ingest(nothing, later.drop(columns="original")).data_version == 1
+    assert writable.ingest(nothing, later) == IngestReport(0, 0, 0, 0, 2, 0, data_version=2)
+    assert writable.ingest(nothing, later).data_version == 2
+    asked = writable.query("MATCH (i:Item)-[h:HAS {property: 'colour'}]->() RETURN i.id AS id, h.original AS original")
+    assert asked.dropna().values.tolist() == [["b", "RED"]]
+    assert [row[:3] for row in rows(writable.triples()) if row[5]] == [("Z", "tag", GRIN), ("b", "colour", "red")]
 
 
 def test_new_rows_renumber_the_old(writable: Store) -> None:
@@ -545,7 +560,7 @@ HOSTILE = {
 
 
 def test_hostile_strings_stay_data(location: Any) -> None:
-    """As id, title, field, property, value, source and split."""
+    """As id, title, field, property, value, source, split and original."""
     texts = list(HOSTILE.values())
     names = [text[:1000] for text in texts]
     items = pd.DataFrame({"id": names, "title": texts, "maker": texts[::-1]})
@@ -554,9 +569,9 @@ def test_hostile_strings_stay_data(location: Any) -> None:
             row
             for name, text in zip(names, texts, strict=True)
             for row in (
-                (name, name, text, text[:9], None),
-                (name, "kept back", text, None, name),
-                (name, name, "v", "s", None),
+                (name, name, text, text[:9], None, text[::-1]),
+                (name, "kept back", text, None, name, None),
+                (name, name, "v", "s", None, text),
             )
         ],
         columns=list(TRIPLE_COLUMNS),
