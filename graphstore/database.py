@@ -6,7 +6,7 @@ items cannot be parameters in Cypher; ingest lets identifiers through only, and 
 
 import json
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from graphstore.errors import ReadOnlyStore, SchemaError, StoreError
 from graphstore.store import TRAINING, Counts, IngestReport, Neighbours, Store
 from graphstore.tables import KEY, Ints
 
+Batch = tuple[list[str], list[Any]]
+"""Names of columns, and rows."""
 STATE = ("data_version", "ingest")
 """Keys of the metadata that every ingest changes."""
 NEIGHBOURS = (
@@ -291,6 +293,11 @@ class DatabaseStore(Store):
             ("group", pa.string()),
         ]
         return rows.cast(pa.schema(schema))
+
+    @abstractmethod
+    def batches(self, cypher: str, parameters: Mapping[str, Any], whole: bool = False) -> Iterator[Batch]:
+        """Rows of somebody's query, some thousand at a time, one (perhaps empty) batch at least; errors as `query`'s.
+        With `whole` in one piece, for which a server that went away is asked again."""
 
     # Hooks
 

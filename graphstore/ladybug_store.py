@@ -9,7 +9,7 @@ double relationships.
 import fcntl
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from graphstore.database import DatabaseStore
+from graphstore.database import Batch, DatabaseStore
 from graphstore.errors import QueryError, StoreError, StoreLocked, StoreNotFound
 from graphstore.images import ImagePack
 from graphstore.store import Mode
@@ -37,6 +37,7 @@ UPDATE_TRIPLES = (
     "WHERE v.text = row.value AND h.property = row.property SET h.source = row.source, h.split = row.split"
 )
 _UPDATE_BATCH = 10_000
+_READ_BATCH = 10_000
 
 
 class FileLock:
@@ -154,6 +155,13 @@ class LadybugStore(DatabaseStore):
             if kind == "INT128":  # a sum of integers, which comes as Decimal
                 frame[name] = [None if number is None else int(number) for number in frame[name]]
         return frame
+
+    def batches(self, cypher: str, parameters: Mapping[str, Any], whole: bool = False) -> Iterator[Batch]:
+        found = self._execute(cypher, parameters)
+        names = found.get_column_names()
+        yield names, found.get_n(_READ_BATCH)
+        while found.has_next():
+            yield names, found.get_n(_READ_BATCH)
 
     def _rows(self, cypher: str, **parameters: Any) -> pa.Table:
         return self._execute(cypher, parameters).get_as_arrow()

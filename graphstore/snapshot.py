@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from graphstore.arrays import Arrays, ArrayStore
 from graphstore.errors import StaleSnapshot, StoreError, StoreNotFound
@@ -45,6 +46,10 @@ def _write(store: Store, directory: Path) -> None:
     if store.data_version != version:  # nobody locks a server
         raise StoreError(f"{store.location} was changed by an ingest while it was read: write the snapshot again")
     properties = pa.table({"name": pa.array(groups, pa.string()), "group": pa.array(groups.values(), pa.string())})
+    pack = ImagePack(directory, read_only=False)
+    keys = {key: pack.add(store.images.get(key)) for key in pc.unique(items["image"].drop_null()).to_pylist()}
+    packed = pa.array([keys.get(key) for key in items["image"].to_pylist()], pa.string())
+    items = items.set_column(items.column_names.index("image"), "image", packed)
     arrays = Arrays.of(items, triples, properties, version)
     for name in _TABLES:
         table = pa.table({"text": arrays.values}) if name == "values" else getattr(arrays, name)
@@ -53,10 +58,7 @@ def _write(store: Store, directory: Path) -> None:
     for name in _ARRAYS:
         array = getattr(arrays, name)
         np.save(directory / f"{name}.npy", array if name == "indptr" else array.astype(np.int32))
-    pack = ImagePack(directory, read_only=False)
-    for key in dict.fromkeys(items["image"].drop_null().to_pylist()):
-        pack.add(store.images.get(key))
-    meta = {"store": store.location, "data_version": version}
+    meta = {"store": store.location, "data_version": version, "split_manifest": store.split_manifest}
     (directory / META).write_text(json.dumps(meta, indent=2), encoding="utf-8")
 
 
@@ -78,4 +80,6 @@ def open_snapshot(directory: Path, beside: Store | None = None) -> ArrayStore:
     arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
     values = read.pop("values")["text"].combine_chunks()
     whole = Arrays(**read, values=values, **arrays, data_version=meta["data_version"])
-    return ArrayStore(whole, ImagePack(directory), str(directory))
+    store = ArrayStore(whole, ImagePack(directory), str(directory))
+    store.split_manifest = meta.get("split_manifest")
+    return store

@@ -71,6 +71,8 @@ class Store(ABC):
     location: str
     read_only: bool
     images: ImagePack
+    split_manifest: Mapping[str, Any] | None = None
+    """By what rule triples are kept back, where no split is written in the graph (`adopted`)."""
 
     def __init__(self, location: str, mode: Mode) -> None:
         self.location, self.mode, self.read_only = location, mode, mode == "r"
@@ -136,7 +138,7 @@ class Store(ABC):
     @property
     @abstractmethod
     def data_version(self) -> int:
-        """0 for an empty store; one more after each ingest that changed a row."""
+        """0 for an empty store; one more after each ingest that changed a row. Of an adopted graph a digest."""
 
     @property
     def num_items(self) -> int:

@@ -25,7 +25,7 @@ from graphstore import (
 )
 from graphstore.tables import TRIPLE_COLUMNS
 from tests.catalogues import Tables
-from tests.stores import DATABASES, KINDS, empty_database, ingested, store_of
+from tests.stores import ADOPTED, DATABASES, KINDS, empty_database, ingested, store_of
 
 PICTURE = b"not decoded by a store"
 WIDE_A, GRIN = "\uff21", "\U0001f600"
@@ -76,7 +76,7 @@ COUNTS = Counts(
 )
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS, *ADOPTED])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     with store_of(request.param, four_items(), request) as opened:
         yield opened
@@ -210,8 +210,12 @@ def test_triples_are_those_of_the_splits_named(store: Store) -> None:
     assert rows(store.triples([])) == rows(store.triples(["cold"])) == []
 
 
-def test_counts_and_groups(store: Store) -> None:
+def test_counts(store: Store) -> None:
     assert store.counts() == COUNTS
+
+
+@pytest.mark.parametrize("store", KINDS, indirect=True)
+def test_groups_and_data_version(store: Store) -> None:
     assert store.property_groups() == {"colour": "picture", "brand": "title"}
     assert store.data_version == 1
 
