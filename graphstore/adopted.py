@@ -60,7 +60,7 @@ class AdoptedStore(ArrayStore):
     """A read-only store over another graph, its triples in memory.
 
     Attributes:
-        split_manifest: digest of the mapping, share and seed of the hold-out, and triples by split.
+        split_manifest: digest of the triples' query, share and seed of the hold-out, and triples by split.
     """
 
     def __init__(self, path: Path, mapping: GraphMapping, content: "Content") -> None:
@@ -115,7 +115,10 @@ class StreamedStore(AdoptedStore):
         )
 
     def _changed(self) -> StoreError:
-        return StoreError(f"{self.location}: the graph behind it was changed since it was opened; start a new run")
+        return StoreError(
+            f"{self.location}: the graph behind it was changed since it was opened, or of_items finds other triples "
+            "than query: open it again, and start a new run"
+        )
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,7 @@ def _read(
         read += len(rows)
     try:
         return pa.concat_tables(parts, promote_options="permissive")
-    except pa.ArrowTypeError as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise SchemaError(f"a column changes its type between rows: {error}") from error
 
 
@@ -206,7 +209,7 @@ def _column(name: str, cells: list[Any], text: bool, first: int) -> pa.Array:
 
 
 def _is_odd(cell: Any, text: bool, kind: type) -> bool:
-    return not isinstance(cell, str) if text else not isinstance(cell, kind) or kind not in (str, int, float, bool)
+    return not isinstance(cell, str) if text else type(cell) is not kind or kind not in (str, int, float, bool)
 
 
 @contextmanager

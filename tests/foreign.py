@@ -1,6 +1,8 @@
 """Catalogues as graphs of somebody else's: other labels, other names, no ordinals; and the mapping files for them."""
 
 import os
+import re
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,9 +79,7 @@ def _create_statement(run: Callable[..., Any], row: dict[str, Any]) -> None:
 
 def facts_mapping(location: str, tables: Tables, folder: Path, streamed: bool) -> Path:
     """A mapping file for `facts_graph`, with the photographs beside it, named by their keys."""
-    (folder / "photos").mkdir(exist_ok=True)
-    for key, data in tables.images.items():
-        (folder / "photos" / key).write_bytes(data)
+    _write_photographs(folder, tables)
     fields = {name: their(name) for name in tables.items.columns}
     returned = ", ".join(f"p.{name} AS {name}" for name in fields.values())
     return mapping_file(
@@ -91,9 +91,51 @@ def facts_mapping(location: str, tables: Tables, folder: Path, streamed: bool) -
     )
 
 
+def _write_photographs(folder: Path, tables: Tables) -> None:
+    (folder / "photos").mkdir(exist_ok=True)
+    for key, data in tables.images.items():
+        (folder / "photos" / key).write_bytes(data)
+
+
 def mapping_file(path: Path, database: str, **sections: Any) -> Path:
+    """A mapping file; photographs lie in photos/ beside it, where the items have some."""
     mapping = {"database": database} | sections
     if "image" in sections["items"]["columns"]:
-        mapping["images"] = {"folder": "photos"}
+        mapping.setdefault("images", {"folder": "photos"})
     path.write_text(tomli_w.dumps(mapping), encoding="utf-8")
     return path
+
+
+def documented_mapping() -> dict[str, Any]:
+    """The example of docs/adopt.md."""
+    text = (Path(__file__).parents[1] / "docs" / "adopt.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"^```toml\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    return tomllib.loads(example)
+
+
+def shop_graph(location: str, tables: Tables) -> str:
+    """The shop of docs/adopt.md: brands and colours as nodes, the other facts as properties of the products."""
+    with plain(location) as run:
+        facts = tables.triples.groupby(["item", "property"])["value"].agg(list).unstack()
+        for row in rows_of(tables.items):
+            own = facts.loc[row["id"]].dropna().to_dict() if row["id"] in facts.index else {}
+            lists = {name: own[name] for name in ("fabric", "tag") if name in own}
+            _create_product(run, {their(name): value for name, value in row.items()} | lists)
+            if "size" in own:
+                run("MATCH (p:Product {sku: $id}) SET p.size = $size", id=row["id"], size=own["size"][0])
+            for kind, label, name, values in (
+                ("OF_BRAND", "Brand", "label", own.get("brand", [])),
+                ("HAS_COLOR", "Color", "name", own.get("colour", [])),
+            ):
+                cypher = f"MERGE (n:{label} {{{name}: value}}) MERGE (p)-[:{kind}]->(n)"
+                run(f"MATCH (p:Product {{sku: $id}}) UNWIND $values AS value {cypher}", id=row["id"], values=values)
+    return location
+
+
+def shop_mapping(location: str, tables: Tables, path: Path, streamed: bool = True, **sections: Any) -> Path:
+    """The documented mapping at `path`, the photographs beside it; `sections` replace its own."""
+    mapping = documented_mapping() | sections
+    if not streamed:
+        del mapping["triples"]["of_items"]
+    _write_photographs(path.parent, tables)
+    return mapping_file(path, **(mapping | {"database": location}))
