@@ -31,6 +31,8 @@ SCHEMA = (
     "`group` STRING)",
     "CREATE NODE TABLE IF NOT EXISTS Metadata(key STRING PRIMARY KEY, value STRING)",
     "CREATE REL TABLE IF NOT EXISTS HAS(FROM Item TO Value, property STRING, source STRING, split STRING)",
+    "CREATE REL TABLE IF NOT EXISTS PREDICTED(FROM Item TO Value, property STRING, confidence DOUBLE, `rank` INT64, "
+    "run STRING, model STRING, created STRING, status STRING)",
 )
 UPDATE_TRIPLES = (
     "UNWIND $rows AS row MATCH (i:Item {id: row.item}) MATCH (i)-[h:HAS]->(v:Value) "
