@@ -10,11 +10,11 @@ import fcntl
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
 import ladybug
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -150,13 +150,27 @@ class LadybugStore(DatabaseStore):
     def _query(self, cypher: str, parameters: Mapping[str, Any]) -> pd.DataFrame:
         if not self.read_only:
             self._forget()
-        found = self._execute(cypher, {name: _python(value) for name, value in parameters.items()})
+        found = self._execute(cypher, parameters) if self.read_only else self._written(cypher, parameters)
         names, kinds = found.get_column_names(), found.get_column_data_types()
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise QueryError(f"{self.location}: several result columns with the same name: {', '.join(repeated)}")
         frame = pd.DataFrame(found.get_all(), columns=names)
         for name, kind in zip(names, kinds, strict=True):
             if kind == "INT128":  # a sum of integers, which comes as Decimal
                 frame[name] = [None if number is None else int(number) for number in frame[name]]
         return frame
+
+    def _written(self, cypher: str, parameters: Mapping[str, Any]) -> ladybug.QueryResult:
+        """In a transaction: the first of two statements has run when the second is seen."""
+        self._execute("BEGIN TRANSACTION", {})
+        try:
+            found = self._execute(cypher, parameters)
+            self._execute("COMMIT", {})
+        except BaseException:
+            with suppress(QueryError):  # an error of the database's own has ended it
+                self._execute("ROLLBACK", {})
+            raise
+        return found
 
     def batches(self, cypher: str, parameters: Mapping[str, Any], whole: bool = False) -> Iterator[Batch]:
         found = self._execute(cypher, parameters)
@@ -207,13 +221,6 @@ class LadybugStore(DatabaseStore):
     def _unwind(self, cypher: str, rows: pa.Table) -> None:
         for start in range(0, len(rows), _UPDATE_BATCH):
             self._execute(cypher, {"rows": rows.slice(start, _UPDATE_BATCH).to_pylist()})
-
-
-def _python(value: Any) -> Any:
-    """Ladybug binds Python's own types and lists, neither numpy's nor tuples."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    return [_python(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def image_folder(path: Path) -> Path:

@@ -13,7 +13,7 @@ from types import UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from graphstore.errors import MappingError
-from graphstore.store import parameter_names
+from graphstore.parameters import parameter_names
 from graphstore.tables import KEY, TRIPLE_COLUMNS
 
 Section = TypeVar("Section")

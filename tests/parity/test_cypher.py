@@ -9,7 +9,7 @@ import pytest
 
 import graphstore
 from graphstore import QueryError, Store
-from graphstore.store import parameter_names
+from graphstore.parameters import parameter_names
 from tests.catalogues import Tables, tiny_catalogue
 from tests.completions import plant
 from tests.stores import ingested
