@@ -56,7 +56,8 @@ class Arguments:
     run: Path
     """Folder of the run (python -m k3m.train made it)."""
     store: str
-    """A Ladybug file, a snapshot folder, or neo4j://user@host:port/database (password: K3M_NEO4J_PASSWORD)."""
+    """A Ladybug file, a snapshot folder, a mapping (MAP.toml) of another graph, or neo4j://user@host:port/database
+    (password: K3M_NEO4J_PASSWORD)."""
     evaluate: tuple[str, ...] | None = None
     """Splits whose kept-back triples are ranked; by default test and cold, where the store has them."""
     report: Path | None = None
@@ -100,6 +101,30 @@ def splits_of(store: Store, asked: Sequence[str] | None) -> list[str]:
     if absent:
         raise ValueError(f"{store.location} has no split {', '.join(absent)}; it has: {', '.join(there) or 'none'}")
     return list(asked)
+
+
+def require_same_split(store: Store, run: Run) -> None:
+    """What an adopted graph keeps back follows from its mapping; under another one the run trained on some of it.
+
+    Raises:
+        ValueError: naming the rule that the run was trained under, and the store's.
+    """
+    trained, here = (_rule(manifest) for manifest in (run.info.get("split_manifest"), store.split_manifest))
+    if trained != here:
+        raise ValueError(
+            f"{run.directory} was trained on {_described(trained)}, {store.location} has {_described(here)}: "
+            "kept-back triples of one may be training triples of the other"
+        )
+
+
+def _rule(manifest: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return {name: manifest[name] for name in ("mapping", "share", "seed")} if manifest else None
+
+
+def _described(rule: Mapping[str, Any] | None) -> str:
+    if rule is None:
+        return "the splits of its store"
+    return f"a mapping's split (triples {rule['mapping'][:8]}, share {rule['share']}, seed {rule['seed']})"
 
 
 def ranked(
@@ -199,6 +224,7 @@ def write_json(metrics: Mapping[str, Any], path: Path) -> None:
 def complete(store: Store, run: Run, arguments: Arguments, command: str) -> Path:
     """Evaluate, propose and write all files; returns the report's path."""
     begun = time.monotonic()
+    require_same_split(store, run)
     splits = splits_of(store, arguments.evaluate)
     candidates = Candidates.from_store(store)
     triples = store.triples((None, *store.counts().splits)).to_pandas()

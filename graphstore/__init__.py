@@ -1,4 +1,4 @@
-"""Graph stores for product catalogues: one interface over Neo4j, Ladybug, snapshots and memory."""
+"""Graph stores for product catalogues: one interface over Neo4j, Ladybug, snapshots, memory and adopted graphs."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,7 @@ from graphstore.arrays import ArrayStore, from_tables
 from graphstore.errors import (
     BrokenStore,
     ConnectionFailed,
+    MappingError,
     QueryError,
     QueryParameterError,
     ReadOnlyStore,
@@ -31,6 +32,7 @@ __all__ = [
     "Edges",
     "ImagePack",
     "IngestReport",
+    "MappingError",
     "Neighbours",
     "QueryError",
     "QueryParameterError",
@@ -53,7 +55,8 @@ __all__ = [
 
 
 def open(location: str | Path, mode: Mode = "r", *, beside: Store | None = None) -> Store:
-    """The store at a location: neo4j://user@host:port/database, a snapshot's folder, or a Ladybug file.
+    """The store at a location: neo4j://user@host:port/database, a snapshot's folder, a Ladybug file, or a mapping
+    (MAP.toml) of another graph.
 
     Args:
         mode: "r" to read; "w" to ingest or write by query, which makes a Ladybug file that is not there.
@@ -61,7 +64,8 @@ def open(location: str | Path, mode: Mode = "r", *, beside: Store | None = None)
 
     Raises:
         StoreNotFound, BrokenStore, StoreLocked, ConnectionFailed, StaleSnapshot: as their names say.
-        ReadOnlyStore: a snapshot opened to write.
+        ReadOnlyStore: a snapshot or a mapping opened to write.
+        MappingError, SchemaError: a mapping that is none, or whose rows are no catalogue.
     """
     if is_server(location):
         from graphstore.neo4j_store import Neo4jStore
@@ -74,6 +78,12 @@ def open(location: str | Path, mode: Mode = "r", *, beside: Store | None = None)
                 f"{path} is a folder: a store to write is a file or a server's URL (snapshots are read-only)"
             )
         return open_snapshot(path, beside)
+    if path.suffix == ".toml":
+        from graphstore.adopted import adopt
+
+        if mode == "w":
+            raise ReadOnlyStore(f"{path} is a mapping: the graph behind it is read, and never written to")
+        return adopt(path)
     from graphstore.ladybug_store import LadybugStore
 
     return _with_images(LadybugStore(path, mode))

@@ -135,9 +135,7 @@ class ArrayStore(Store):
         return self.arrays.items.select(list(dict.fromkeys(("id", *fields))))
 
     def _triples(self, splits: Collection[str | None]) -> pa.Table:
-        split = self.arrays.triples["split"]
-        chosen = pc.is_in(split, pa.array([name for name in splits if name is not None], pa.string()))
-        return self.arrays.triples.filter(pc.or_(chosen, pc.is_null(split)) if None in splits else chosen)
+        return tables.of_splits(self.arrays.triples, splits)
 
     def _item_ords(self, ids: Sequence[str]) -> dict[str, int]:
         place = pc.index_in(pa.array(ids, pa.string()), self.arrays.items["id"].combine_chunks()).to_pylist()

@@ -6,7 +6,7 @@ items cannot be parameters in Cypher; ingest lets identifiers through only, and 
 
 import json
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ from graphstore.lists import passing_over
 from graphstore.store import TRAINING, Counts, Edges, IngestReport, Neighbours, Store
 from graphstore.tables import KEY, Ints
 
+Batch = tuple[list[str], list[Any]]
+"""Names of columns, and rows."""
 STATE = ("data_version", "ingest")
 """Keys of the metadata that every ingest changes."""
 NEIGHBOURS = (
@@ -73,7 +75,8 @@ class DatabaseStore(Store):
 
     @property
     def num_values(self) -> int:
-        return self._number_of("Value")
+        """Of those that triples have; a value may stand there for a completion alone."""
+        return int(self._rows("MATCH (v:Value) WHERE v.ord IS NOT NULL RETURN count(*) AS n")["n"][0].as_py())
 
     def _state(self) -> list[str]:
         """What the metadata said when this handle first asked.
@@ -378,6 +381,11 @@ class DatabaseStore(Store):
             ("group", pa.string()),
         ]
         return rows.cast(pa.schema(schema))
+
+    @abstractmethod
+    def batches(self, cypher: str, parameters: Mapping[str, Any], whole: bool = False) -> Iterator[Batch]:
+        """Rows of somebody's query, some thousand at a time, one (perhaps empty) batch at least; errors as `query`'s.
+        With `whole` in one piece, for which a server that went away is asked again."""
 
     # Hooks
 

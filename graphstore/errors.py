@@ -6,6 +6,7 @@ StoreError
 ├── StoreLocked           another handle holds the Ladybug file, another ingest the Neo4j database; names its process
 ├── ReadOnlyStore         a write through a handle that was opened to read, or into a database that takes none
 ├── SchemaError           tables that are no catalogue: missing columns, empty ids, duplicates, unknown items
+├── MappingError          a mapping file that is none: unknown or missing entries, a password in it
 ├── UnknownItems          ids or ordinals that the store has not
 ├── QueryError            the database refused the query
 │   ├── QueryParameterError   a $parameter without a value, or a value without a $parameter
@@ -33,6 +34,9 @@ class ReadOnlyStore(StoreError): ...
 
 
 class SchemaError(StoreError): ...
+
+
+class MappingError(StoreError): ...
 
 
 class UnknownItems(StoreError): ...

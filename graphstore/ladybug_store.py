@@ -7,18 +7,18 @@ double relationships.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
 import ladybug
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from graphstore import tables
-from graphstore.database import DatabaseStore
+from graphstore.database import Batch, DatabaseStore
 from graphstore.errors import BrokenStore, QueryError, StoreError, StoreNotFound
 from graphstore.images import ImagePack
 from graphstore.locks import FileLock
@@ -35,12 +35,15 @@ SCHEMA = (
     + ", ".join(f"{name} STRING" for name in tables.HAS_COLUMNS)
     + ")",
     "ALTER TABLE HAS ADD IF NOT EXISTS original STRING",  # files of before it was kept
+    "CREATE REL TABLE IF NOT EXISTS PREDICTED(FROM Item TO Value, property STRING, confidence DOUBLE, `rank` INT64, "
+    "run STRING, model STRING, created STRING, status STRING)",
 )
 MATCH_TRIPLES = (
     "UNWIND $rows AS row MATCH (i:Item {id: row.item}) MATCH (i)-[h:HAS]->(v:Value) "
     "WHERE v.text = row.value AND h.property = row.property"
 )
 _UPDATE_BATCH = 10_000
+_READ_BATCH = 10_000
 
 
 class SharedDatabase:
@@ -129,13 +132,34 @@ class LadybugStore(DatabaseStore):
     def _query(self, cypher: str, parameters: Mapping[str, Any]) -> pd.DataFrame:
         if not self.read_only:
             self._forget()
-        found = self._execute(cypher, {name: _python(value) for name, value in parameters.items()})
+        found = self._execute(cypher, parameters) if self.read_only else self._written(cypher, parameters)
         names, kinds = found.get_column_names(), found.get_column_data_types()
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise QueryError(f"{self.location}: several result columns with the same name: {', '.join(repeated)}")
         frame = pd.DataFrame(found.get_all(), columns=names)
         for name, kind in zip(names, kinds, strict=True):
             if kind == "INT128":  # a sum of integers, which comes as Decimal
                 frame[name] = [None if number is None else int(number) for number in frame[name]]
         return frame
+
+    def _written(self, cypher: str, parameters: Mapping[str, Any]) -> ladybug.QueryResult:
+        """In a transaction: the first of two statements has run when the second is seen."""
+        self._execute("BEGIN TRANSACTION", {})
+        try:
+            found = self._execute(cypher, parameters)
+            self._execute("COMMIT", {})
+        except BaseException:
+            with suppress(QueryError):  # an error of the database's own has ended it
+                self._execute("ROLLBACK", {})
+            raise
+        return found
+
+    def batches(self, cypher: str, parameters: Mapping[str, Any], whole: bool = False) -> Iterator[Batch]:
+        found = self._execute(cypher, parameters)
+        names = found.get_column_names()
+        yield names, found.get_n(_READ_BATCH)
+        while found.has_next():
+            yield names, found.get_n(_READ_BATCH)
 
     def _rows(self, cypher: str, **parameters: Any) -> pa.Table:
         return self._execute(cypher, parameters).get_as_arrow()
@@ -185,13 +209,6 @@ class LadybugStore(DatabaseStore):
     def _unwind(self, cypher: str, rows: pa.Table) -> None:
         for start in range(0, len(rows), _UPDATE_BATCH):
             self._execute(cypher, {"rows": rows.slice(start, _UPDATE_BATCH).to_pylist()})
-
-
-def _python(value: Any) -> Any:
-    """Ladybug binds Python's own types and lists, neither numpy's nor tuples."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    return [_python(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def image_folder(path: Path) -> Path:

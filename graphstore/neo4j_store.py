@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from neo4j.exceptions import DriverError, Neo4jError
 
 from graphstore import tables
-from graphstore.database import STATE, DatabaseStore
+from graphstore.database import STATE, Batch, DatabaseStore
 from graphstore.errors import (
     ConnectionFailed,
     QueryError,
@@ -190,6 +190,17 @@ class Neo4jStore(DatabaseStore):
         columns, rows = self._run(cypher, parameters)
         by_column = zip(*rows, strict=True) if rows else [()] * len(columns)
         return pa.table({name: pa.array(column) for name, column in zip(columns, by_column, strict=True)})
+
+    def batches(self, cypher: str, parameters: Mapping[str, Any], whole: bool = False) -> Iterator[Batch]:
+        if whole:
+            yield self._run(cypher, parameters)
+            return
+        with self._named_errors(), self._session() as session:
+            result = session.run(cypher, dict(parameters))
+            names = list(result.keys())
+            yield names, [record.values() for record in result.fetch(_BATCH)]
+            while result.peek() is not None:
+                yield names, [record.values() for record in result.fetch(_BATCH)]
 
     def _run(self, cypher: str, parameters: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
         with self._named_errors(), self._session() as session:

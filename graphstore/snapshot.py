@@ -6,10 +6,13 @@ Reading one needs numpy and pyarrow only. A snapshot knows its data version and 
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from graphstore.arrays import Arrays, ArrayStore
@@ -47,13 +50,16 @@ def _write(store: Store, directory: Path) -> None:
     if store.data_version != version:  # nobody locks a server
         raise StoreError(f"{store.location} was changed by an ingest while it was read: write the snapshot again")
     properties = pa.table({"name": pa.array(groups, pa.string()), "group": pa.array(groups.values(), pa.string())})
-    write_arrays(Arrays.of(items, triples, properties, version), directory, store.location)
     pack = ImagePack(directory, read_only=False)
-    for key in dict.fromkeys(items["image"].drop_null().to_pylist()):
-        pack.add(store.images.get(key))
+    keys = {key: pack.add(store.images.get(key)) for key in pc.unique(items["image"].drop_null()).to_pylist()}
+    packed = pa.array([keys.get(key) for key in items["image"].to_pylist()], pa.string())
+    items = items.set_column(items.column_names.index("image"), "image", packed)
+    write_arrays(Arrays.of(items, triples, properties, version), directory, store.location, store.split_manifest)
 
 
-def write_arrays(arrays: Arrays, directory: Path, location: str) -> None:
+def write_arrays(
+    arrays: Arrays, directory: Path, location: str, split_manifest: Mapping[str, Any] | None = None
+) -> None:
     """The files of a snapshot of the store at `location`, less its images."""
     for name in _TABLES:
         table = pa.table({"text": arrays.values}) if name == "values" else getattr(arrays, name)
@@ -62,7 +68,7 @@ def write_arrays(arrays: Arrays, directory: Path, location: str) -> None:
     for name in _ARRAYS:
         array = getattr(arrays, name)
         np.save(directory / f"{name}.npy", array if name == "digest" or name.endswith("indptr") else _narrow(array))
-    meta = {"store": location, "data_version": arrays.data_version}
+    meta = {"store": location, "data_version": arrays.data_version, "split_manifest": split_manifest}
     (directory / META).write_text(json.dumps(meta, indent=2), encoding="utf-8")
 
 
@@ -96,4 +102,6 @@ def open_snapshot(directory: Path, beside: Store | None = None) -> ArrayStore:
     arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in _ARRAYS}
     values = read.pop("values")["text"].combine_chunks()
     whole = Arrays(**read, values=values, **arrays, data_version=meta["data_version"])
-    return ArrayStore(whole, ImagePack(directory), str(directory))
+    store = ArrayStore(whole, ImagePack(directory), str(directory))
+    store.split_manifest = meta.get("split_manifest")
+    return store

@@ -4,7 +4,6 @@ Assumes what `tables` says of ordinals. Training reads `neighbours`, `items`, `i
 know training triples only; `query`, and `triples` where a split is named, see every fact.
 """
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,8 +17,9 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from graphstore import tables
-from graphstore.errors import QueryParameterError, ReadOnlyStore, UnknownItems
+from graphstore.errors import QueryError, QueryParameterError, ReadOnlyStore, UnknownItems
 from graphstore.images import ImagePack
+from graphstore.parameters import bindable, parameter_names
 from graphstore.tables import Ints, Table
 
 Mode = Literal["r", "w"]
@@ -86,6 +86,8 @@ class Store(ABC):
     location: str
     read_only: bool
     images: ImagePack
+    split_manifest: Mapping[str, Any] | None = None
+    """By what rule triples are kept back, where no split is written in the graph (`adopted`)."""
 
     def __init__(self, location: str, mode: Mode) -> None:
         self.location, self.mode, self.read_only = location, mode, mode == "r"
@@ -152,23 +154,25 @@ class Store(ABC):
         """Rows of a Cypher query; every $name in it needs a parameter and every parameter a $name.
 
         Raises:
-            QueryParameterError: a name on one side only.
+            QueryParameterError: a name on one side only, or a value that is no number, text, date, list or map.
             ReadOnlyStore: a write through a handle opened to read.
             QueryError: what the database says of the query.
             UnsupportedQuery: on a store without Cypher.
         """
+        if not cypher.strip():
+            raise QueryError(f"{self.location}: the query is empty")
         named = parameter_names(cypher)
         if named != parameters.keys():
             unbound, unused = sorted(named - parameters.keys()), sorted(parameters.keys() - named)
             raise QueryParameterError(f"query parameters: without a value {unbound}, not in the query {unused}")
-        return self._query(cypher, parameters)
+        return self._query(cypher, {name: bindable(name, value) for name, value in parameters.items()})
 
     # What is read
 
     @property
     @abstractmethod
     def data_version(self) -> int:
-        """0 for an empty store; one more after each ingest that changed a row."""
+        """0 for an empty store; one more after each ingest that changed a row. Of an adopted graph a digest."""
 
     @property
     def num_items(self) -> int:
@@ -369,12 +373,6 @@ def _ordinals(ords: ArrayLike) -> Ints:
     if len(asked) and asked.dtype.kind not in "iu":
         raise TypeError(f"ordinals are whole numbers (got an array of {asked.dtype})")
     return asked.astype(np.int64)
-
-
-def parameter_names(cypher: str) -> set[str]:
-    """The $names of a query, less those inside quotes or comments."""
-    bare = re.sub(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|`[^`]*`|//[^\n]*|/\*.*?\*/", " ", cypher, flags=re.DOTALL)
-    return set(re.findall(r"\$(\w+)", bare))
 
 
 def _spread(found: Neighbours, place: Ints) -> Neighbours:

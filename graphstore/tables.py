@@ -10,7 +10,7 @@ their UTF-8 bytes, which is code-point order.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TypeAlias
@@ -120,6 +120,12 @@ def with_columns(table: pa.Table, names: Sequence[str]) -> pa.Table:
 
 def sorted_triples(table: pa.Table) -> pa.Table:
     return table.take(pc.sort_indices(table, [(name, "ascending") for name in KEY]))
+
+
+def of_splits(triples: pa.Table, splits: Collection[str | None]) -> pa.Table:
+    """Those of the named splits; None is training."""
+    chosen = pc.is_in(triples["split"], pa.array([name for name in splits if name is not None], pa.string()))
+    return triples.filter(pc.or_(chosen, pc.is_null(triples["split"])) if None in splits else chosen)
 
 
 def require_known_items(triples: pa.Table, ids: pa.ChunkedArray) -> None:

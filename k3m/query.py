@@ -18,7 +18,8 @@ class Arguments:
     """Print what a Cypher query answers as a table."""
 
     store: Annotated[Positional[str], arg(metavar="STORE")]
-    """A Ladybug file, or neo4j://user@host:port/database (password: K3M_NEO4J_PASSWORD)."""
+    """A Ladybug file, a mapping (MAP.toml) of another graph, or neo4j://user@host:port/database (password:
+    K3M_NEO4J_PASSWORD)."""
     cypher: Annotated[Positional[str], arg(metavar="CYPHER")]
     """The query; values come by parameter: MATCH (i:Item {id: $id}) RETURN i.title"""
     param: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE ...")] = ()

@@ -17,7 +17,8 @@ class Arguments:
     """Write a store's training data as files that need no database."""
 
     store: Annotated[Positional[str], arg(metavar="STORE")]
-    """A Ladybug file, or neo4j://user@host:port/database (password: K3M_NEO4J_PASSWORD)."""
+    """A Ladybug file, a mapping (MAP.toml) of another graph, or neo4j://user@host:port/database (password:
+    K3M_NEO4J_PASSWORD)."""
     directory: Annotated[Positional[Path], arg(metavar="DIR")]
     """Folder of the snapshot."""
 

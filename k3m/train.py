@@ -2,8 +2,8 @@
 catalogue.
 
 The run folder then holds config.toml (resolved), tokenizer.json, candidates.parquet, run.json (store, data version,
-visible fields, versions), metrics.jsonl, checkpoint.safetensors (to resume) and weights.safetensors (best on
-validation).
+split manifest, visible fields, versions), metrics.jsonl, checkpoint.safetensors (to resume) and weights.safetensors
+(best on validation).
 """
 
 import json
@@ -35,8 +35,8 @@ class Arguments:
     """Pretrain K3M on the training triples of a store."""
 
     store: str
-    """Store to stream from: a Ladybug file, a snapshot folder, or neo4j://user@host:port/database (password:
-    K3M_NEO4J_PASSWORD)."""
+    """Store to stream from: a Ladybug file, a snapshot folder, a mapping (MAP.toml) of another graph, or
+    neo4j://user@host:port/database (password: K3M_NEO4J_PASSWORD)."""
     run: Path
     """Folder of the run; made if it does not exist."""
     preset: str = "small"
@@ -113,6 +113,7 @@ def _info(store: Store, config: Config) -> dict[str, Any]:
         "data_version": store.data_version,
         "items": store.num_items,
         "training_triples": store.num_training_triples,
+        "split_manifest": store.split_manifest,
         "visible": ["title", "image", *config.visible.fields],
         "seed": config.train.seed,
         "versions": {

@@ -7,9 +7,16 @@ import pytest
 import graphstore
 from graphstore import Store
 from tests.catalogues import Tables
+from tests.foreign import facts_graph, facts_mapping
 
 DATABASES = ["ladybug", pytest.param("neo4j", marks=pytest.mark.neo4j)]
 KINDS = ["memory", "snapshot", *DATABASES]
+ADOPTED = [
+    pytest.param(f"{way} from {database}", marks=[pytest.mark.neo4j] if database == "neo4j" else [])
+    for way in ("adopted", "streamed")
+    for database in ("ladybug", "neo4j")
+]
+"""The same content under other labels (tests/foreign.py), its triples in memory or asked for batch by batch."""
 
 
 def empty_database(kind: str, request: pytest.FixtureRequest) -> str | Path:
@@ -36,6 +43,10 @@ def store_of(kind: str, tables: Tables, request: pytest.FixtureRequest) -> Store
     """A handle to read a store of this kind; snapshots are made from Ladybug."""
     if kind == "memory":
         return graphstore.from_tables(tables.items, tables.triples, tables.properties, tables.images)
+    if " from " in kind:
+        way, _, database = kind.partition(" from ")
+        location = facts_graph(str(empty_database(database, request)), tables)
+        return graphstore.open(facts_mapping(location, tables, request.getfixturevalue("tmp_path"), way == "streamed"))
     if kind != "snapshot":
         return ingested(empty_database(kind, request), tables)
     folder: Path = request.getfixturevalue("tmp_path")

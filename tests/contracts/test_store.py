@@ -27,7 +27,7 @@ from graphstore import (
 )
 from graphstore.tables import TRIPLE_COLUMNS
 from tests.catalogues import Tables
-from tests.stores import DATABASES, KINDS, empty_database, ingested, store_of
+from tests.stores import ADOPTED, DATABASES, KINDS, empty_database, ingested, store_of
 
 PICTURE = b"not decoded by a store"
 WIDE_A, GRIN = "\uff21", "\U0001f600"
@@ -78,7 +78,7 @@ COUNTS = Counts(
 )
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS, *ADOPTED])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     with store_of(request.param, four_items(), request) as opened:
         yield opened
@@ -261,8 +261,12 @@ def test_triples_are_those_of_the_splits_named(store: Store) -> None:
     assert rows(store.triples([])) == rows(store.triples(["cold"])) == []
 
 
-def test_counts_and_groups(store: Store) -> None:
+def test_counts(store: Store) -> None:
     assert store.counts() == COUNTS
+
+
+@pytest.mark.parametrize("store", KINDS, indirect=True)
+def test_groups_and_data_version(store: Store) -> None:
     assert store.property_groups() == {"colour": "picture", "brand": "title"}
     assert store.data_version == 1
 
@@ -645,6 +649,60 @@ def test_a_query_that_the_database_does_not_understand(writable: Store) -> None:
     assert writable.query("MATCH (i:Item) RETURN count(*) AS n")["n"].tolist() == [4]
 
 
+@pytest.mark.parametrize(
+    ("cypher", "text"),
+    [
+        ("", "the query is empty"),
+        (" \n", "the query is empty"),
+        ("MATCH (i:Item)", "(?i)match"),
+        ("RETURN 'open", "(?i)return '"),
+        ("RETURN nothing", "nothing"),
+        ("RETURN fun(1) AS n", "(?i)fun"),
+        ("RETURN 1 / 0 AS n", "(?i)zero"),
+        ("MATCH (i:Item) RETURN i.id AS a, i.title AS a", "result columns with the same name"),
+        ("MATCH (i:Item) RETURN i.id AS id LIMIT -1", "(?i)-1|non-negative"),
+        ("MATCH (i:Item) RETURN count(*) AS n; MATCH (i:Item) RETURN 1 AS n", "one statement"),
+        ("CREATE (:Value {text: 'one'}); CREATE (:Value {text: 'two'})", "one statement"),
+        ("CREATE (:Item {id: 'a'})", "(?i)already exists|duplicated"),
+        ("CREATE (:Value {text: 'one'}) WITH 1 AS n RETURN n / 0 AS n", "(?i)zero"),
+    ],
+)
+def test_what_is_no_query_is_refused_and_changes_nothing(writable: Store, cypher: str, text: str) -> None:
+    before = writable.query("MATCH (n) RETURN count(*) AS n")["n"].tolist()
+    with pytest.raises(QueryError, match=text):
+        writable.query(cypher)
+    assert writable.query("MATCH (n) RETURN count(*) AS n")["n"].tolist() == before
+
+
+@pytest.mark.parametrize(
+    "value",
+    [object(), {1, 2}, {1: 2}, pd.NA, 2**63, -(2**63) - 1, pd.Series(["a"]), [1, "a"], [True, 1], [{"a": 1}, {"b": 1}]],
+    ids=repr,
+)
+def test_a_parameter_that_not_both_databases_take_is_refused(writable: Store, value: Any) -> None:
+    with pytest.raises(QueryParameterError, match=r"^\$x (cannot be|must be a list of one type)"):
+        writable.query("RETURN $x AS x", x=value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 2**63 - 1, -(2**63), 0.5, "", [None, "a"], [1, None, 2.5], {"a": [1]}, [{"a": 1}, {"a": None}]],
+)
+def test_a_parameter_comes_back_as_it_was(writable: Store, value: Any) -> None:
+    assert writable.query("RETURN $x AS x", x=value)["x"].tolist() == [value]
+
+
+def test_ids_that_are_not_there_write_and_find_nothing(writable: Store) -> None:
+    assert len(writable.query("MATCH (i:Item) WHERE i.id IN $ids RETURN i.id AS id", ids=["nobody", "A"])) == 0
+    assert len(writable.query("MATCH (i:Item) WHERE i.id IN $ids RETURN i.id AS id", ids=[])) == 0
+    writable.query("MATCH (i:Item {id: $id}) SET i.title = 'x'", id="nobody")
+    assert writable.counts() == COUNTS
+
+
+def test_a_long_answer_is_whole(writable: Store) -> None:
+    assert writable.query("UNWIND range(1, $n) AS n RETURN n", n=200_000)["n"].tolist() == list(range(1, 200_001))
+
+
 def test_a_write_by_query(writable: Store) -> None:
     writable.query("MATCH (i:Item {id: $id}) SET i.title = $title", id="b", title="By hand")
     assert writable.item_features([2], ["title"])["title"].tolist() == ["By hand"]
@@ -657,6 +715,9 @@ def test_a_write_by_query(writable: Store) -> None:
         "MATCH (i:Item {id: 'a'}) SET i.title = 'written'",
         "MATCH (i:Item {id: 'a'})-[h:HAS]->() DELETE h",
         "MERGE (:Value {text: 'written'})",
+        "MATCH (i:Item {id: 'a'}) DETACH DELETE i",
+        "MATCH (i:Item {id: 'a'})-[h:HAS]->() SET h.split = 'test'",
+        "MATCH (i:Item {id: 'a'}), (v:Value {text: '10'}) CREATE (i)-[:PREDICTED {property: 'size'}]->(v)",
     ],
 )
 def test_a_write_through_a_read_handle_is_refused(location: Any, write: str) -> None:

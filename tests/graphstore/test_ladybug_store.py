@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import graphstore
-from graphstore import StoreError, StoreLocked, StoreNotFound
+from graphstore import QueryError, StoreError, StoreLocked, StoreNotFound, ladybug_store
 from tests.catalogues import tiny_catalogue
 from tests.stores import ingested
 
@@ -139,3 +139,19 @@ def test_two_statements_are_no_query(path: Path) -> None:
     with graphstore.open(path) as store:
         with pytest.raises(graphstore.QueryError, match=r"one statement a query \(got 2\)"):
             store.query("MATCH (i:Item) RETURN i.id; MATCH (v:Value) RETURN v.text;")
+
+
+def test_a_file_of_before_completions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no PREDICTED until it is next opened to write, and says so."""
+    path, asked = tmp_path / "store.lbdb", "MATCH (:Item)-[p:PREDICTED]->(:Value) RETURN count(*) AS n"
+    with monkeypatch.context() as before:
+        before.setattr(ladybug_store, "SCHEMA", [line for line in ladybug_store.SCHEMA if "PREDICTED" not in line])
+        ingested(path, tiny_catalogue(8)).close()
+    with graphstore.open(path) as store:
+        assert store.num_items == 8
+        with pytest.raises(QueryError, match="Table PREDICTED does not exist"):
+            store.query(asked)
+    graphstore.open(path, "w").close()
+    with graphstore.open(path) as store:
+        assert store.query(asked)["n"].tolist() == [0]
+        assert store.num_items == 8

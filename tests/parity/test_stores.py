@@ -10,8 +10,12 @@ import pandas as pd
 import pytest
 
 import graphstore
+from analysis.floors import FLOORS
 from graphstore import Store, StoreError
+from k3m.applicability import Applicability
+from k3m.candidates import Candidates
 from tests.catalogues import KEPT_BACK_ONLY, Tables, tiny_catalogue, without_kept_back
+from tests.completions import PLANT, PLANTED, plant
 from tests.stores import DATABASES, KINDS, empty_database, ingested, store_of
 
 
@@ -98,6 +102,44 @@ def test_cypher_sees_the_planted_value_and_property_counts_do_not(store: Store) 
     training = without_kept_back(tiny_catalogue()).triples.groupby("property")
     expected = pd.DataFrame({"items": training["item"].nunique(), "n": training["value"].nunique()}).reset_index()
     assert counts.values.tolist() == expected.values.tolist()
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_completions_are_in_no_answer_but_cypher(kind: str, request: pytest.FixtureRequest) -> None:
+    """PREDICTED, to values of the catalogue and to one that it has not: as in design.md, training never reads them."""
+    tables, location = tiny_catalogue(), empty_database(kind, request)
+    ingested(location, tables).close()
+    with graphstore.open(location, "w") as store:
+        plant(store)
+        store.query("CREATE (:Value {text: 'proposed alone'})")
+        store.query(PLANT, id="item-0", property="fabric", value="proposed alone", confidence=0.5, rank=1, status="new")
+    snapshot = request.getfixturevalue("tmp_path") / "from-planted"
+    with graphstore.open(location) as store:
+        graphstore.write_snapshot(store, snapshot)
+        assert store.query("MATCH ()-[p:PREDICTED]->() RETURN count(*) AS n")["n"].tolist() == [len(PLANTED) + 1]
+        for planted in (store, graphstore.open(snapshot)):
+            _require_equal(planted, in_memory())
+    with graphstore.open(location, "w") as store:
+        assert store.ingest(tables.items, tables.triples, tables.properties).data_version == 1
+        _require_equal(store, in_memory())
+        assert store.query("MATCH ()-[p:PREDICTED]->() RETURN count(*) AS n")["n"].tolist() == [len(PLANTED) + 1]
+
+
+def _require_equal(store: Store, reference: Store) -> None:
+    """To training, candidate lists, what may be asked, and the floors."""
+    assert training_view(store, range(40)) == training_view(reference, range(40))
+    assert store.counts() == reference.counts()
+    assert store.num_values == reference.num_values
+    every = (None, *store.counts().splits)
+    assert store.triples(every).equals(reference.triples(every))
+    candidates, expected = Candidates.from_store(store), Candidates.from_store(reference)
+    pd.testing.assert_frame_equal(candidates.table, expected.table)
+    pd.testing.assert_frame_equal(Applicability.from_store(store).table, Applicability.from_store(reference).table)
+    items = reference.items()["id"].to_pylist()
+    for floor in FLOORS.values():
+        ours, theirs = floor(store, candidates), floor(reference, expected)
+        for name in candidates.properties:
+            np.testing.assert_array_equal(ours.score(name, items), theirs.score(name, items))
 
 
 @pytest.mark.parametrize("kind", DATABASES)

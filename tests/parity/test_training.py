@@ -10,6 +10,7 @@ from graphstore import Store
 from k3m.config import Config
 from k3m.train import start
 from tests.catalogues import Tables, tiny_catalogue, without_kept_back
+from tests.completions import plant
 from tests.k3m.conftest import TINY
 
 STEPS = 20
@@ -55,6 +56,14 @@ def test_ladybug_and_its_snapshot_give_the_same_losses(reference: Reference, tmp
     graphstore.write_snapshot(store, tmp_path / "snapshot")
     assert _losses(store, tmp_path / "from_ladybug") == reference[0]
     assert _losses(graphstore.open(tmp_path / "snapshot"), tmp_path / "from_snapshot") == reference[0]
+
+
+def test_completions_change_no_loss(reference: Reference, tmp_path: Path) -> None:
+    _ingested(tmp_path / "store.lbdb", tiny_catalogue()).close()
+    with graphstore.open(tmp_path / "store.lbdb", "w") as store:
+        plant(store)
+    assert _losses(graphstore.open(tmp_path / "store.lbdb"), tmp_path / "run") == reference[0]
+    assert (tmp_path / "run" / "weights.safetensors").read_bytes() == reference[1]
 
 
 @pytest.mark.neo4j
