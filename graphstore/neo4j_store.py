@@ -122,10 +122,14 @@ class Neo4jStore(DatabaseStore):
         try:
             self._rows("RETURN 1 AS one")  # a server that is not there says so now
             for statement in () if self.read_only else CONSTRAINTS:
-                self._rows(statement)
+                self._make(statement)
         except StoreError:
             self.close()
             raise
+
+    def _make(self, statement: str) -> None:
+        """A constraint or an index; two handles that make the same at once wait for each other."""
+        self._transact(lambda transaction: transaction.run(statement).consume())
 
     def close(self) -> None:
         if self._driver is not None and self._process == os.getpid():
