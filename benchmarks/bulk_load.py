@@ -29,7 +29,7 @@ import graphstore
 from graphstore import tables
 from graphstore.changes import Numbered
 from graphstore.neo4j_import import write_import
-from graphstore.neo4j_store import CONSTRAINTS, with_digest
+from graphstore.neo4j_store import SCHEMA, with_digest
 from tools.neo4j import server
 
 TRIPLES_PER_ITEM = 12
@@ -94,7 +94,7 @@ def bare_copy(path: Path, files: Files) -> None:
 
 
 def bare_unwind(session: neo4j.Session, files: Files) -> None:
-    for statement in CONSTRAINTS:
+    for statement in SCHEMA:
         session.run(statement).consume()
     for label, rows in files.nodes.items():
         whole = with_digest(rows) if label == "Value" else rows

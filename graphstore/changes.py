@@ -34,6 +34,8 @@ class Changes:
 def difference(given: pa.Table, there: pa.Table, keys: Sequence[str], prune: bool = False) -> Changes:
     """Rows of `given` that `there` lacks, and those whose other columns differ (null equals null); with `prune` also
     the keys that `given` lacks."""
+    if not len(there):  # a first load, which need not wait for joins
+        return Changes(given, given.slice(0, 0), there.select(list(keys)), 0)
     columns = [name for name in given.column_names if name not in keys]
     there = there.select([*keys, *columns])
     renamed = there.rename_columns([*keys, *(name + _OLD for name in columns)])

@@ -1,12 +1,13 @@
 """The first load of an empty Neo4j, offline: the files that `neo4j-admin database import full` reads.
 
-Several times faster than an ingest into the running server, and the same graph: rows, ordinals, metadata. Constraints
-and indexes come after it, by schema.cypher or by the first handle that is opened to write. Nulls are empty cells,
-strings stand in quotes, so that an empty one stays one.
+Faster than an ingest into the running server where there are millions of triples, and the same graph: rows, ordinals,
+metadata. Constraints and indexes come after it, by schema.cypher or by the first handle that is opened to write. Nulls
+are empty cells, strings stand in quotes, so that an empty one stays one.
 """
 
 import json
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +18,14 @@ from graphstore import changes, tables
 from graphstore.changes import Numbered
 from graphstore.database import BASE_FIELDS
 from graphstore.errors import StoreError
-from graphstore.neo4j_store import CONSTRAINTS, Neo4jStore, with_digest
+from graphstore.neo4j_store import SCHEMA, Neo4jStore, with_digest
 from graphstore.store import IngestReport, Store
 from graphstore.tables import Table
 
+Columns: TypeAlias = dict[str, pa.ChunkedArray]
+"""By their heading."""
 ARGUMENTS = "import.args"
-SCHEMA = "schema.cypher"
+SCHEMA_FILE = "schema.cypher"
 COMMAND = f"neo4j-admin database import full @{ARGUMENTS}"
 """To run in the folder of the files, on the server's machine, while the server is stopped."""
 TYPES = {"STRING": "string", "INT64": "long", "DOUBLE": "double", "BOOL": "boolean"}
@@ -50,24 +53,28 @@ def write_import(
         triple_rows,
         dict(zip(groups["name"].to_pylist(), groups["group"].to_pylist(), strict=True)),
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    fields = BASE_FIELDS | changes.kinds(item_rows)
     files = {
         "--nodes=Item": _nodes("Item", item_rows.join(graph.items, "id").sort_by("ord")),
         "--nodes=Value": _nodes("Value", with_digest(graph.values)),
         "--nodes=Property": _nodes("Property", graph.properties),
-        "--nodes=Metadata": _nodes("Metadata", _metadata(fields)),
+        "--nodes=Metadata": _nodes("Metadata", _metadata(BASE_FIELDS | changes.kinds(item_rows))),
         "--relationships=HAS": _relationships(triple_rows, graph),
     }
+    _write_files(folder, database, files)
+    return IngestReport(len(item_rows), 0, 0, len(triple_rows), 0, 0, data_version=1)
+
+
+def _write_files(folder: Path, database: str, files: dict[str, Columns]) -> None:
+    """`files`: their columns by the option that names them."""
+    folder.mkdir(parents=True, exist_ok=True)
     arguments = [database, "--overwrite-destination=true", "--id-type=integer", "--bad-tolerance=0"]
     for option, columns in files.items():
         name = option.partition("=")[2]
         _write(folder, name, columns)
         arguments.append(f"{option}={name}-header.csv,{name}.csv")
-    arguments += _for_cells({name.partition("=")[2]: list(columns.values()) for name, columns in files.items()})
+    arguments += _for_cells({option.partition("=")[2]: list(columns.values()) for option, columns in files.items()})
     (folder / ARGUMENTS).write_text("\n".join(arguments) + "\n", encoding="utf-8")
-    (folder / SCHEMA).write_text("".join(f"{statement};\n" for statement in CONSTRAINTS), encoding="utf-8")
-    return IngestReport(len(item_rows), 0, 0, len(triple_rows), 0, 0, data_version=1)
+    (folder / SCHEMA_FILE).write_text("".join(f"{statement};\n" for statement in SCHEMA), encoding="utf-8")
 
 
 def _require_empty(store: Store, folder: Path) -> str:
@@ -87,13 +94,13 @@ def _metadata(fields: dict[str, str]) -> pa.Table:
     return pa.table({"key": list(values), "value": list(values.values())})
 
 
-def _nodes(label: str, rows: pa.Table) -> dict[str, pa.ChunkedArray]:
-    """Columns by their heading; a node's id, for the import alone, is its place."""
+def _nodes(label: str, rows: pa.Table) -> Columns:
+    """A node's id, for the import alone, is its place."""
     headed = {f"{name}:{TYPES[kind]}": rows[name] for name, kind in changes.kinds(rows).items()}
     return {f":ID({label})": pa.chunked_array([np.arange(len(rows))]), **headed}
 
 
-def _relationships(triples: pa.Table, graph: Numbered) -> dict[str, pa.ChunkedArray]:
+def _relationships(triples: pa.Table, graph: Numbered) -> Columns:
     ends = {
         ":START_ID(Item)": tables.positions(triples["item"], graph.items["id"].combine_chunks()),
         ":END_ID(Value)": tables.positions(triples["value"], graph.values["text"].combine_chunks()),
@@ -102,7 +109,7 @@ def _relationships(triples: pa.Table, graph: Numbered) -> dict[str, pa.ChunkedAr
     return {name: pa.chunked_array([places]) for name, places in ends.items()} | held
 
 
-def _write(folder: Path, name: str, columns: dict[str, pa.ChunkedArray]) -> None:
+def _write(folder: Path, name: str, columns: Columns) -> None:
     (folder / f"{name}-header.csv").write_text(",".join(columns) + "\n", encoding="utf-8")
     rows = pa.table([_for_java(column) for column in columns.values()], names=list(columns))
     options = csv.WriteOptions(include_header=False, quoting_style="needed")

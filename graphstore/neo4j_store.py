@@ -39,8 +39,9 @@ from graphstore.store import Edges, Mode
 from graphstore.tables import Ints
 
 Pack: TypeAlias = Callable[[pa.Table], list[Any]]
+"""Rows as a query takes them, or something of each row."""
 PASSWORD = "K3M_NEO4J_PASSWORD"
-CONSTRAINTS = (
+SCHEMA = (
     "CREATE CONSTRAINT k3m_item IF NOT EXISTS FOR (n:Item) REQUIRE n.id IS UNIQUE",
     "CREATE CONSTRAINT k3m_value IF NOT EXISTS FOR (n:Value) REQUIRE n.digest IS UNIQUE",
     "CREATE CONSTRAINT k3m_property IF NOT EXISTS FOR (n:Property) REQUIRE n.name IS UNIQUE",
@@ -106,6 +107,7 @@ REMOVE_TRIPLES = (
 CLAIM = "MERGE (m:Metadata {key: 'ingester'}) SET m.asked = $mark RETURN m.value AS held"
 MARK = "MATCH (m:Metadata {key: 'ingester'}) SET m = {key: 'ingester', value: $mark}"
 RELEASE = "MATCH (m:Metadata {key: 'ingester', value: $mark}) DELETE m"
+MADE_MEANWHILE = "Neo.ClientError.Schema.EquivalentSchemaRuleAlreadyExists"
 READ_ONLY = (
     "Neo.ClientError.General.WriteOnReadOnlyAccessDatabase",
     "Neo.ClientError.General.ForbiddenOnReadOnlyDatabase",
@@ -148,8 +150,8 @@ class Neo4jStore(DatabaseStore):
         self._process = 0
         try:
             self._require_server()
-            for statement in () if self.read_only else CONSTRAINTS:
-                self._rows(statement)
+            for statement in () if self.read_only else SCHEMA:
+                self._make(statement)
         except StoreError:
             self.close()
             raise
@@ -158,6 +160,14 @@ class Neo4jStore(DatabaseStore):
         """A server that was never there says so now; only one that goes away later is waited for."""
         with self._named_errors(), self._session() as session:
             session.run("RETURN 1").consume()
+
+    def _make(self, statement: str) -> None:
+        """A constraint or an index, unless another handle has made it a moment ago."""
+        try:
+            self._transact(lambda transaction: transaction.run(statement).consume())
+        except QueryError as error:
+            if getattr(error.__cause__, "code", None) != MADE_MEANWHILE:
+                raise
 
     def close(self) -> None:
         if self._driver is not None and self._process == os.getpid():
@@ -311,19 +321,18 @@ class Neo4jStore(DatabaseStore):
         self._unwind(cypher, with_digest(made))
 
     def _add_triples(self, rows: pa.Table, values: pa.Array) -> None:
-        self._write_batches(ADD_TRIPLES, _item_batches(rows), lambda batch: _by_item(batch, _ordinals(batch, values)))
+        self._write_by_item(ADD_TRIPLES, rows, lambda batch: _ordinals(batch, values))
 
     def _update_triples(self, rows: pa.Table, values: pa.Array) -> None:
-        self._write_batches(
-            UPDATE_TRIPLES, _item_batches(rows), lambda batch: _by_item(batch, _ordinals(batch, values))
-        )
+        self._write_by_item(UPDATE_TRIPLES, rows, lambda batch: _ordinals(batch, values))
 
     def _remove_triples(self, rows: pa.Table) -> None:
         if len(rows):
             self._digest_what_queries_made()
-        self._write_batches(
-            REMOVE_TRIPLES, _item_batches(rows), lambda batch: _by_item(batch, _digests(batch["value"]))
-        )
+        self._write_by_item(REMOVE_TRIPLES, rows, lambda batch: _digests(batch["value"]))
+
+    def _write_by_item(self, cypher: str, rows: pa.Table, value_keys: Pack) -> None:
+        self._write_batches(cypher, _item_batches(rows), lambda batch: _by_item(batch, value_keys(batch)))
 
     def _unwind(self, cypher: str, rows: pa.Table) -> None:
         batches = [rows.slice(start, _BATCH) for start in range(0, len(rows), _BATCH)]

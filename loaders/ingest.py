@@ -91,11 +91,11 @@ def ingest(arguments: Arguments, store: Store) -> tuple[Catalogue, Quarantine, I
     if arguments.holdout:
         kept_back = hold_out(catalogue.triples, arguments.holdout, arguments.seed, arguments.base)
         catalogue = replace(catalogue, triples=kept_back)
-    set_aside = graphstore.data_dir(store.location) / NAME
-    quarantine.write(set_aside)
+    bad_rows = graphstore.data_dir(store.location) / NAME
+    quarantine.write(bad_rows)
     if arguments.prune and quarantine.set_aside:
         raise ValueError(
-            f"--prune would remove what the rows set aside are about ({quarantine.set_aside}; see {set_aside}): mend "
+            f"--prune would remove what the rows set aside are about ({quarantine.set_aside}; see {bad_rows}): mend "
             "them, or ingest without it; nothing was written"
         )
     return catalogue, quarantine, _write(arguments, store, (catalogue.items, catalogue.triples, catalogue.properties))

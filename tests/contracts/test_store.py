@@ -449,6 +449,19 @@ def test_prune_removes_what_the_tables_lack(writable: Store) -> None:
     assert again == IngestReport(0, 0, 3, 0, 0, 2, data_version=2)
 
 
+def test_prune_takes_completions_of_removed_items(writable: Store) -> None:
+    tables = four_items()
+    if not graphstore.is_server(writable.location):
+        writable.query("CREATE REL TABLE IF NOT EXISTS PREDICTED(FROM Item TO Value, property STRING)")
+    predict = "MATCH (i:Item {id: $item}) MATCH (v:Value {text: 'red'}) CREATE (i)-[:PREDICTED {property: 'tag'}]->(v)"
+    for item in ("a", "b"):
+        writable.query(predict, item=item)
+    rest = tables.items["id"] != "a", tables.triples["item"] != "a"
+    writable.ingest(tables.items[rest[0]], tables.triples[rest[1]], prune=True)
+    left = writable.query("MATCH (i:Item)-[p:PREDICTED]->(v:Value) RETURN i.id AS id, v.text AS text")
+    assert left.values.tolist() == [["b", "red"]]
+
+
 def test_prune_takes_groups_away_where_properties_are_given(writable: Store) -> None:
     tables, picture = four_items(), pd.DataFrame({"name": ["colour"], "group": ["picture"]})
     assert writable.ingest(tables.items, tables.triples, prune=True).data_version == 1

@@ -3,14 +3,18 @@
 import multiprocessing
 import os
 import socket
+import threading
 import traceback
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
+import neo4j
 import pandas as pd
 import pytest
 
 import graphstore
-from graphstore import ConnectionFailed, StoreError, StoreNotFound
-from graphstore.neo4j_store import PASSWORD
+from graphstore import ConnectionFailed, StoreError, StoreLocked, StoreNotFound
+from graphstore.neo4j_store import PASSWORD, Neo4jStore
 from tests.catalogues import tiny_catalogue
 from tests.stores import ingested
 
@@ -117,3 +121,44 @@ def test_values_that_a_query_made_are_numbered_by_the_next_ingest(neo4j_url: str
         assert "by hand" in store.value_texts(store.neighbours([1]).value)
         edges = store.neighbours(range(8)).edge_id
         assert edges.tolist() == list(range(store.num_training_triples))
+
+
+def test_transactions_that_wait_for_each_other_both_succeed(neo4j_url: str) -> None:
+    """The server ends one of them, which is tried again."""
+    both_have_one, tries = threading.Barrier(2, timeout=30), []
+
+    def write(store: Neo4jStore, first: str, second: str) -> None:
+        mine: list[str] = []
+
+        def work(transaction: neo4j.Transaction) -> None:
+            mine.append(first)
+            transaction.run("MATCH (m:Metadata {key: $key}) SET m.value = m.value + 'x'", key=first).consume()
+            if len(mine) == 1:
+                both_have_one.wait()
+            transaction.run("MATCH (m:Metadata {key: $key}) SET m.value = m.value + 'x'", key=second).consume()
+
+        store._transact(work)
+        tries.append(len(mine))
+
+    with Neo4jStore(neo4j_url, "w") as store, ThreadPoolExecutor(2) as threads:
+        store.query("UNWIND ['left', 'right'] AS key CREATE (:Metadata {key: key, value: ''})")
+        list(threads.map(write, [store] * 2, ["left", "right"], ["right", "left"]))
+        values = store.query("MATCH (m:Metadata) WHERE m.key IN ['left', 'right'] RETURN m.value AS value")
+    assert values["value"].tolist() == ["xx", "xx"]
+    assert sorted(tries) == [1, 2]
+
+
+def test_of_ingests_that_begin_together_one_goes_first(neo4j_url: str) -> None:
+    tables, start = tiny_catalogue(8), threading.Barrier(4, timeout=60)
+
+    def ingest(_: int) -> int:
+        with graphstore.open(neo4j_url, "w") as store:
+            start.wait()
+            with suppress(StoreLocked):
+                return store.ingest(tables.items, tables.triples).items_new
+            return 0
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sorted(threads.map(ingest, range(4))) == [0, 0, 0, 8]
+    with graphstore.open(neo4j_url) as store:
+        assert (store.counts().triples, store.num_items, store.data_version) == (len(tables.triples), 8, 1)
