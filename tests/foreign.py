@@ -86,8 +86,7 @@ def facts_mapping(location: str, tables: Tables, folder: Path, streamed: bool) -
         folder / "map.toml",
         location,
         items={"query": f"MATCH (p:Product) RETURN {returned}", "columns": fields},
-        triples={"query": FACTS.format(where=""), "columns": FACT_COLUMNS}
-        | ({"of_items": FACTS.format(where=" WHERE p.sku IN $items")} if streamed else {}),
+        triples={"query": FACTS.format(where=" WHERE p.sku IN $items" if streamed else ""), "columns": FACT_COLUMNS},
     )
 
 
@@ -136,6 +135,6 @@ def shop_mapping(location: str, tables: Tables, path: Path, streamed: bool = Tru
     """The documented mapping at `path`, the photographs beside it; `sections` replace its own."""
     mapping = documented_mapping() | sections
     if not streamed:
-        del mapping["triples"]["of_items"]
+        mapping["triples"]["query"] = mapping["triples"]["query"].replace(" WHERE p.sku IN $items", "")
     _write_photographs(path.parent, tables)
     return mapping_file(path, **(mapping | {"database": location}))
