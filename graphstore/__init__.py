@@ -5,6 +5,7 @@ from pathlib import Path
 
 from graphstore.arrays import ArrayStore, from_tables
 from graphstore.errors import (
+    BrokenStore,
     ConnectionFailed,
     MappingError,
     QueryError,
@@ -15,17 +16,20 @@ from graphstore.errors import (
     StoreError,
     StoreLocked,
     StoreNotFound,
+    TransactionTooLarge,
     UnknownItems,
     UnsupportedQuery,
 )
 from graphstore.images import ImagePack, image_key
 from graphstore.snapshot import open_snapshot, write_snapshot
-from graphstore.store import Counts, IngestReport, Mode, Neighbours, Store
+from graphstore.store import Counts, Edges, IngestReport, Mode, Neighbours, Store
 
 __all__ = [
     "ArrayStore",
+    "BrokenStore",
     "ConnectionFailed",
     "Counts",
+    "Edges",
     "ImagePack",
     "IngestReport",
     "MappingError",
@@ -39,6 +43,7 @@ __all__ = [
     "StoreError",
     "StoreLocked",
     "StoreNotFound",
+    "TransactionTooLarge",
     "UnknownItems",
     "UnsupportedQuery",
     "data_dir",
@@ -58,7 +63,7 @@ def open(location: str | Path, mode: Mode = "r", *, beside: Store | None = None)
         beside: a store that a snapshot must not be older than.
 
     Raises:
-        StoreNotFound, StoreLocked, ConnectionFailed, StaleSnapshot: as their names say.
+        StoreNotFound, BrokenStore, StoreLocked, ConnectionFailed, StaleSnapshot: as their names say.
         ReadOnlyStore: a snapshot or a mapping opened to write.
         MappingError, SchemaError: a mapping that is none, or whose rows are no catalogue.
     """

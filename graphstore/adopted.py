@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from graphstore import changes, tables
 from graphstore.arrays import Arrays, ArrayStore
 from graphstore.database import Batch, DatabaseStore
-from graphstore.errors import MappingError, ReadOnlyStore, SchemaError, StoreError
+from graphstore.errors import MappingError, ReadOnlyStore, SchemaError, StoreError, UnsupportedQuery
 from graphstore.images import ImagePack, UnknownImage
 from graphstore.mapping import GraphMapping, TripleQuery, load_mapping
-from graphstore.store import Counts, Neighbours
+from graphstore.store import Counts, Edges, Neighbours
 from graphstore.tables import KEY, TRIPLE_COLUMNS, Ints
 
 Hashes = NDArray[np.uint64]
@@ -109,6 +109,18 @@ class StreamedStore(AdoptedStore):
             self.arrays.indptr[ords][item] + position,
         )
 
+    def _value_degrees(self, ords: Ints, most: int) -> Ints:
+        raise self._without_lists()
+
+    def _value_edges(self, values: Ints, positions: Ints, without: Edges) -> Edges:
+        raise self._without_lists()
+
+    def _without_lists(self) -> UnsupportedQuery:
+        return UnsupportedQuery(
+            f"{self.location}: no second hop over triples that stay in the database: leave $items out of their query, "
+            "or train from a snapshot"
+        )
+
     def _as_at_first(self, ids: pa.ChunkedArray, digests: Hashes) -> pa.Table:
         """All triples of these items, if they are those that were read at first."""
         triples, hashes = read_triples(self.location, self.database, self.mapping, ids)
@@ -145,7 +157,16 @@ def adopt(path: Path) -> AdoptedStore:
     if not mapping.triples.streamed:
         return AdoptedStore(path, mapping, content)
     none = np.empty(0, dtype=np.int64)
-    kept = replace(arrays, triples=arrays.triples.schema.empty_table(), property=none, value=none)
+    kept = replace(
+        arrays,
+        triples=arrays.triples.schema.empty_table(),
+        property=none,
+        value=none,
+        value_indptr=none,
+        value_edge=none,
+        value_item=none,
+        place=none,
+    )
     return StreamedStore(path, mapping, replace(content, arrays=kept))
 
 

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from graphstore import changes, tables
 from graphstore.errors import ReadOnlyStore, SchemaError, UnsupportedQuery
 from graphstore.images import ImagePack, MemoryImages
-from graphstore.store import Counts, IngestReport, Neighbours, Store
+from graphstore.lists import passing_over
+from graphstore.store import Counts, Edges, IngestReport, Neighbours, Store
 from graphstore.tables import Ints, Table
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """A whole graph. `triples` are all of them, sorted; the three arrays after it are the training triples, item by
-    item."""
+    """A whole graph. `triples` are all of them, sorted; `indptr`, `property` and `value` are the training triples, item
+    by item."""
 
     items: pa.Table
     triples: pa.Table
@@ -28,9 +29,18 @@ class Arrays:
     """name and group, by ordinal."""
     values: pa.Array
     """Texts, by ordinal."""
+    digest: NDArray[np.uint64]
+    """Of each item's id (`tables.digests`)."""
     indptr: Ints
     property: Ints
     value: Ints
+    value_indptr: Ints
+    """The training triples again, value by value: those of value v are places `value_indptr[v]:value_indptr[v + 1]`
+    of the two arrays that follow, by edge id."""
+    value_edge: Ints
+    value_item: Ints
+    place: Ints
+    """Where each training triple is in `value_edge`."""
     data_version: int
 
     @classmethod
@@ -39,14 +49,23 @@ class Arrays:
         names = tables.Ordinals.of(triples)
         training = triples.filter(pc.is_null(triples["split"]))
         item = tables.positions(training["item"], items["id"].combine_chunks())
+        value = tables.positions(training["value"], names.values)
+        by_value = np.argsort(value, kind="stable")
+        place = np.empty_like(by_value)
+        place[by_value] = np.arange(len(by_value))
         return cls(
             items=items,
             triples=triples,
             properties=pa.table({"name": names.properties, "group": _groups(names.properties, properties)}),
             values=names.values,
+            digest=tables.digests(items["id"].to_pylist()),
             indptr=np.searchsorted(item, np.arange(len(items) + 1)).astype(np.int64),
             property=tables.positions(training["property"], names.properties),
-            value=tables.positions(training["value"], names.values),
+            value=value,
+            value_indptr=np.searchsorted(value[by_value], np.arange(len(names.values) + 1)).astype(np.int64),
+            value_edge=by_value,
+            value_item=item[by_value],
+            place=place,
             data_version=data_version,
         )
 
@@ -122,6 +141,9 @@ class ArrayStore(Store):
         place = pc.index_in(pa.array(ids, pa.string()), self.arrays.items["id"].combine_chunks()).to_pylist()
         return {item: ord for item, ord in zip(ids, place, strict=True) if ord is not None}
 
+    def _item_digests(self, ords: Ints) -> NDArray[np.uint64]:
+        return self.arrays.digest[ords]
+
     def _neighbours(self, ords: Ints) -> Neighbours:
         first = self.arrays.indptr[ords]
         degree = self.arrays.indptr[ords + 1] - first
@@ -130,6 +152,31 @@ class ArrayStore(Store):
         return Neighbours(
             indptr, self.arrays.property[edges].astype(np.int64), self.arrays.value[edges].astype(np.int64), edges
         )
+
+    def _value_degrees(self, ords: Ints, most: int) -> Ints:
+        first, end = self._lists(ords)
+        return np.where(first < 0, -1, np.minimum(end - first, most))
+
+    def _value_edges(self, values: Ints, positions: Ints, without: Edges) -> Edges:
+        arrays = self.arrays
+        first, end = self._lists(values)
+        whole = passing_over(positions, without.row, arrays.place[without.edge_id] - first[without.row])
+        row, column = np.nonzero(positions >= 0)
+        place = first[row] + whole[row, column]
+        there = place < end[row]
+        edge_id, item, prop = (np.full(len(row), -1) for _ in range(3))
+        edge_id[there] = arrays.value_edge[place[there]]
+        item[there] = arrays.value_item[place[there]]
+        prop[there] = arrays.property[edge_id[there]]
+        return Edges(row, item, prop, values[row], edge_id)
+
+    def _lists(self, values: Ints) -> tuple[Ints, Ints]:
+        """Where the values' lists begin and end; -1 for a value that is not there."""
+        there = (values >= 0) & (values < len(self.arrays.values))
+        first, end = np.full(len(values), -1), np.full(len(values), -1)
+        first[there] = self.arrays.value_indptr[values[there]]
+        end[there] = self.arrays.value_indptr[values[there] + 1]
+        return first, end
 
     def _item_features(self, ords: Ints, fields: Sequence[str]) -> dict[str, NDArray[np.object_]]:
         self._require_fields(fields)
@@ -142,7 +189,7 @@ class ArrayStore(Store):
             there = ", ".join(self.arrays.items.column_names)
             raise SchemaError(f"{self.location}: no item has the field {', '.join(unknown)} (fields: {there})")
 
-    def _ingest(self, items: pa.Table, triples: pa.Table, properties: pa.Table) -> IngestReport:
+    def _ingest(self, items: pa.Table, triples: pa.Table, properties: pa.Table | None, prune: bool) -> IngestReport:
         self._refuse_write()
 
     def _query(self, cypher: str, parameters: Mapping[str, Any]) -> pd.DataFrame:

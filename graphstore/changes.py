@@ -20,18 +20,20 @@ _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 @dataclass(frozen=True)
 class Changes:
-    """Rows to add and rows to update, by key; and how many stay as they are."""
+    """Rows to add, rows to update, the keys of rows to remove; and how many stay as they are."""
 
     new: pa.Table
     changed: pa.Table
+    gone: pa.Table
     unchanged: int
 
     def __bool__(self) -> bool:
-        return len(self.new) + len(self.changed) > 0
+        return len(self.new) + len(self.changed) + len(self.gone) > 0
 
 
-def difference(given: pa.Table, there: pa.Table, keys: Sequence[str]) -> Changes:
-    """Rows of `given` that `there` lacks, and those whose other columns differ; null equals null."""
+def difference(given: pa.Table, there: pa.Table, keys: Sequence[str], prune: bool = False) -> Changes:
+    """Rows of `given` that `there` lacks, and those whose other columns differ (null equals null); with `prune` also
+    the keys that `given` lacks."""
     columns = [name for name in given.column_names if name not in keys]
     there = there.select([*keys, *columns])
     renamed = there.rename_columns([*keys, *(name + _OLD for name in columns)])
@@ -44,7 +46,8 @@ def difference(given: pa.Table, there: pa.Table, keys: Sequence[str]) -> Changes
     differs = pc.and_(differs, pc.invert(fresh))
     rows = joined.select(given.column_names)
     new, changed = rows.filter(fresh), rows.filter(differs)
-    return Changes(new, changed, len(given) - len(new) - len(changed))
+    gone = there.select(list(keys)).join(given.select(list(keys)), list(keys), join_type="left anti")
+    return Changes(new, changed, gone if prune else gone.slice(0, 0), len(given) - len(new) - len(changed))
 
 
 def completed(given: pa.Table, there: pa.Table, keys: Sequence[str]) -> pa.Table:
@@ -61,11 +64,8 @@ def _differs(one: pa.ChunkedArray, other: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def merged(there: pa.Table, changes: Changes, keys: Sequence[str]) -> pa.Table:
     """The rows after the changes."""
-    kept = (
-        there.join(changes.changed.select(list(keys)), list(keys), join_type="left anti")
-        if len(changes.changed)
-        else there
-    )
+    replaced = pa.concat_tables([changes.changed.select(list(keys)), changes.gone.select(list(keys))])
+    kept = there.join(replaced, list(keys), join_type="left anti") if len(replaced) else there
     return pa.concat_tables([kept, changes.changed.select(there.column_names), changes.new.select(there.column_names)])
 
 
@@ -77,6 +77,7 @@ class Numbered:
     values: pa.Table
     properties: pa.Table
     """name, ord, items, values (of training triples) and group."""
+    num_triples: int
 
     @classmethod
     def of(cls, ids: pa.Array, triples: pa.Table, groups: dict[str, str]) -> "Numbered":
@@ -91,6 +92,7 @@ class Numbered:
             ),
             values=pa.table({"text": names.values, "ord": np.arange(len(names.values))}),
             properties=_counted(names.properties, training, groups),
+            num_triples=len(triples),
         )
 
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from graphstore import changes, tables
 from graphstore.changes import Changes, Numbered
 from graphstore.errors import ReadOnlyStore, SchemaError, StoreError
-from graphstore.store import TRAINING, Counts, IngestReport, Neighbours, Store
+from graphstore.lists import passing_over
+from graphstore.store import TRAINING, Counts, Edges, IngestReport, Neighbours, Store
 from graphstore.tables import KEY, Ints
 
 Batch = tuple[list[str], list[Any]]
@@ -27,11 +28,20 @@ NEIGHBOURS = (
     "MATCH (i:Item)-[h:HAS]->(v:Value) WHERE i.ord IN $ords AND h.split IS NULL "
     "RETURN i.ord AS item, i.first AS first, h.property AS property, coalesce(v.ord, -1) AS value"
 )
+VALUE_DEGREES = (
+    "MATCH (v:Value) WHERE v.ord IN $ords "
+    "RETURN v.ord AS ord, COUNT { MATCH (v)<-[h:HAS]-() WHERE h.split IS NULL } AS degree"
+)
+LISTS = (
+    "MATCH (v:Value)<-[h:HAS]-(i:Item) WHERE v.ord IN $ords AND h.split IS NULL "
+    "RETURN v.ord AS value, i.ord AS item, h.property AS property"
+)
 TRIPLES = (
     "MATCH (i:Item)-[h:HAS]->(v:Value) WHERE h.split IN $splits OR ($training AND h.split IS NULL) "
-    "RETURN i.id AS item, h.property AS property, v.text AS value, h.source AS source, h.split AS split"
+    "RETURN i.id AS item, v.text AS value, " + ", ".join(f"h.{name} AS {name}" for name in tables.HAS_COLUMNS)
 )
 COUNTS = "MATCH (i:Item) RETURN count(*) AS items, count(i.title) AS titles, count(i.image) AS images"
+KEYS = {"Item": "id", "Value": "text", "Property": "name"}
 BASE_FIELDS = dict.fromkeys(("id", *tables.ITEM_FIELDS), "STRING")
 SPLITS = "MATCH ()-[h:HAS]->() RETURN h.split AS split, count(*) AS triples"
 
@@ -44,9 +54,11 @@ class DatabaseStore(Store):
     _cached_names: list[str] | None = None
     _cached_items: int | None = None
     _cached_fields: dict[str, str] | None = None
+    _cached_degrees: tuple[int, NDArray[np.int32]] | None = None
 
     def _forget(self) -> None:
         self._cached_state = self._cached_names = self._cached_items = self._cached_fields = None
+        self._cached_degrees = None
 
     # What is read
 
@@ -137,7 +149,8 @@ class DatabaseStore(Store):
 
     def _triples(self, splits: Collection[str | None]) -> pa.Table:
         named = [name for name in splits if name is not None]
-        return self._rows(TRIPLES, splits=named or [""], training=None in splits)
+        rows = self._rows(TRIPLES, splits=named or [""], training=None in splits)
+        return rows.select(list(tables.TRIPLE_COLUMNS))
 
     def _item_ords(self, ids: Sequence[str]) -> dict[str, int]:
         rows = self._rows("MATCH (i:Item) WHERE i.id IN $ids RETURN i.id AS id, i.ord AS ord", ids=list(ids))
@@ -154,6 +167,59 @@ class DatabaseStore(Store):
         indptr = np.searchsorted(item, np.append(ords, ords[-1] + 1 if len(ords) else 0))
         position = np.arange(len(item)) - np.searchsorted(item, item)
         return Neighbours(indptr, prop, value, first + position)
+
+    def _value_degrees(self, ords: Ints, most: int) -> Ints:
+        """Hubs are in every batch and slow to count: four bytes a value keep what was counted."""
+        if self._cached_degrees is None or self._cached_degrees[0] != most:
+            self._cached_degrees = most, np.full(self.num_values, -1, dtype=np.int32)
+        counted = self._cached_degrees[1]
+        there = ords[(ords >= 0) & (ords < len(counted))]
+        new = there[counted[there] < 0]
+        if len(new):
+            rows = self._degrees(new, most)
+            counted[rows["ord"]] = np.minimum(rows["degree"], most)
+        degree = np.full(len(ords), -1)
+        degree[np.searchsorted(ords, there)] = counted[there]
+        return degree
+
+    def _degrees(self, ords: Ints, most: int) -> dict[str, Any]:
+        """Columns ord and degree (where it is above `most`, any number above) of those values that are there."""
+        return self._rows(VALUE_DEGREES, ords=ords.tolist()).to_pydict()
+
+    def _value_edges(self, values: Ints, positions: Ints, without: Edges) -> Edges:
+        """The lists come whole and the places are chosen here: the way of a database in this process."""
+        distinct, of = np.unique(values, return_inverse=True)
+        codes, width = self._codes(distinct)
+        first = np.searchsorted(codes, np.arange(len(distinct) + 1) * width)
+        number = len(self.property_names())
+        lacking = of[without.row] * width + without.item * number + without.property
+        whole = passing_over(positions, without.row, np.searchsorted(codes, lacking) - first[of[without.row]])
+        row, column = np.nonzero(positions >= 0)
+        place = first[of[row]] + whole[row, column]
+        there = place < first[of[row] + 1]
+        item, prop, edge_id = (np.full(len(row), -1) for _ in range(3))
+        item[there], prop[there] = np.divmod(codes[place[there]] % width, number)
+        edge_id[there] = self._edge_ids(item[there], prop[there], values[row[there]])
+        return Edges(row, item, prop, values[row], edge_id)
+
+    def _codes(self, values: Ints) -> tuple[Ints, int]:
+        """The training triples of ascending, distinct values as one ascending list of numbers, (place of the value in
+        `values`) * width + (item) * (number of properties) + (property); and the width."""
+        rows = self._rows(LISTS, ords=values.tolist()).to_pydict()
+        value, item = (np.asarray(rows[name], dtype=np.int64) for name in ("value", "item"))
+        number = len(self.property_names())
+        width = self.num_items * number
+        codes = np.searchsorted(values, value) * width + item * number + self._property_ords(rows["property"])
+        return np.sort(codes), width
+
+    def _edge_ids(self, item: Ints, prop: Ints, value: Ints) -> Ints:
+        """Of these training triples."""
+        distinct, row = np.unique(item, return_inverse=True)
+        found = self._neighbours(distinct)
+        owner = np.repeat(np.arange(len(distinct)), np.diff(found.indptr))
+        height, width = len(self.property_names()), int(found.value.max(initial=0)) + 1
+        there = (owner * height + found.property) * width + found.value
+        return found.edge_id[np.searchsorted(there, (row * height + prop) * width + value)]
 
     def _property_ords(self, names: list[str]) -> Ints:
         try:
@@ -208,21 +274,21 @@ class DatabaseStore(Store):
 
     # What is written
 
-    def _ingest(self, items: pa.Table, triples: pa.Table, properties: pa.Table) -> IngestReport:
+    def _ingest(self, items: pa.Table, triples: pa.Table, properties: pa.Table | None, prune: bool) -> IngestReport:
         known = self._fields()
         items = changes.checked_types(items, known)
         fields = known | changes.kinds(items)
         self._declare({name: kind for name, kind in fields.items() if name not in known})
-        old_items = self.items([name for name in items.column_names if name != "id" and name in known])
-        for name in items.column_names:
-            if name not in old_items.column_names:
-                old_items = old_items.append_column(name, pa.nulls(len(old_items), items.schema.field(name).type))
-        old_triples = self._triples((None, *self.counts().splits))
+        old_items, old_triples = self._old_items(items, known), self._triples((None, *self.counts().splits))
         triples = changes.completed(triples, old_triples, KEY)
-        item_changes = changes.difference(items, old_items, ("id",))
-        triple_changes = changes.difference(triples, old_triples, KEY)
-        graph = self._numbered(old_items, old_triples, item_changes, triple_changes, properties)
-        version = self._write(item_changes, triple_changes, graph, fields)
+        item_changes = changes.difference(items, old_items, ("id",), prune)
+        triple_changes = changes.difference(triples, old_triples, KEY, prune)
+        graph = Numbered.of(
+            changes.merged(old_items.select(["id"]), item_changes, ("id",))["id"].combine_chunks(),
+            changes.merged(old_triples, triple_changes, KEY),
+            self._groups(properties, prune),
+        )
+        version = self._write(item_changes, triple_changes, graph, fields, prune)
         return IngestReport(
             len(item_changes.new),
             len(item_changes.changed),
@@ -231,41 +297,62 @@ class DatabaseStore(Store):
             len(triple_changes.changed),
             triple_changes.unchanged,
             version,
+            len(item_changes.gone),
+            len(triple_changes.gone),
         )
 
-    def _numbered(
-        self, old_items: pa.Table, old_triples: pa.Table, items: Changes, triples: Changes, properties: pa.Table
-    ) -> Numbered:
-        ids = pa.concat_arrays([old_items["id"].combine_chunks(), items.new["id"].combine_chunks()])
-        groups = self.property_groups() | dict(
-            zip(properties["name"].to_pylist(), properties["group"].to_pylist(), strict=True)
-        )
-        return Numbered.of(ids, changes.merged(old_triples, triples, KEY), groups)
+    def _old_items(self, items: pa.Table, known: dict[str, str]) -> pa.Table:
+        """The items that are there, in the columns of `items`."""
+        there = self.items([name for name in items.column_names if name != "id" and name in known])
+        for name in items.column_names:
+            if name not in there.column_names:
+                there = there.append_column(name, pa.nulls(len(there), items.schema.field(name).type))
+        return there
 
-    def _write(self, items: Changes, triples: Changes, graph: Numbered, fields: dict[str, str]) -> int:
-        """Nodes, then relationships, then the version: the same ingest again completes one that was cut off, and the
-        mark that this left makes it a new version."""
+    def _groups(self, properties: pa.Table | None, prune: bool) -> dict[str, str]:
+        """By property, after the ingest."""
+        if properties is None:
+            return self.property_groups()
+        given = dict(zip(properties["name"].to_pylist(), properties["group"].to_pylist(), strict=True))
+        return given if prune else self.property_groups() | given
+
+    def _write(self, items: Changes, triples: Changes, graph: Numbered, fields: dict[str, str], prune: bool) -> int:
+        """What goes, nodes, relationships, then the version: the same ingest again completes one that was cut off, and
+        the mark that this left makes it a new version."""
         nodes = {
-            "Item": changes.difference(graph.items, self._numbers("Item", "id", ("ord", "first")), ("id",)),
-            "Value": changes.difference(graph.values, self._numbers("Value", "text", ("ord",)), ("text",)),
-            "Property": changes.difference(graph.properties, self._properties(), ("name",)),
+            "Item": changes.difference(graph.items, self._numbers("Item", "id", ("ord", "first")), ("id",), prune),
+            "Value": changes.difference(graph.values, self._numbers("Value", "text", ("ord",)), ("text",), prune),
+            "Property": changes.difference(graph.properties, self._properties(), ("name",), prune),
         }
         version, unfinished = self.data_version, self._metadata().get("ingest") == "unfinished"
         if not (unfinished or items or triples or any(nodes.values())):
             return version
         self._set_metadata({"ingest": "unfinished"})
-        new_items = items.new.join(nodes["Item"].new, ["id"], join_type="inner")
-        self._add_nodes("Item", "id", new_items)
+        self._remove_triples(tables.sorted_triples(triples.gone))
+        for label, key in KEYS.items():
+            self._remove_nodes(label, key, nodes[label].gone)
+        self._add_nodes("Item", "id", items.new.join(nodes["Item"].new, ["id"], join_type="inner"))
         self._update_nodes("Item", "id", items.changed)
         self._update_nodes("Item", "id", nodes["Item"].changed)
         for label, key in (("Value", "text"), ("Property", "name")):
             self._add_nodes(label, key, nodes[label].new)
             self._update_nodes(label, key, nodes[label].changed)
-        self._add_triples(tables.sorted_triples(triples.new), graph.values["text"].combine_chunks())
-        self._update_triples(triples.changed)
+        values = graph.values["text"].combine_chunks()
+        self._add_triples(tables.sorted_triples(triples.new), values)
+        self._update_triples(tables.sorted_triples(triples.changed), values)
+        self._require_triples(graph.num_triples)
         self._set_metadata({"item_fields": json.dumps(fields), "data_version": str(version + 1), "ingest": "finished"})
         self._forget()
         return version + 1
+
+    def _require_triples(self, expected: int) -> None:
+        """Nobody keeps other writers off a server."""
+        there = sum(self._rows(SPLITS)["triples"].to_pylist())
+        if there != expected:
+            raise StoreError(
+                f"{self.location} holds {there} triples after an ingest that should leave {expected}: something else "
+                "wrote to it meanwhile; the same ingest again completes it"
+            )
 
     def _set_metadata(self, values: dict[str, str]) -> None:
         given = pa.table({"key": list(values), "value": list(values.values())})
@@ -318,12 +405,20 @@ class DatabaseStore(Store):
         """Set the columns of `rows` on the nodes with these keys."""
 
     @abstractmethod
-    def _add_triples(self, rows: pa.Table, values: pa.Array) -> None:
-        """`values`: the texts by ordinal, which the nodes carry by now."""
+    def _remove_nodes(self, label: str, key: str, rows: pa.Table) -> None:
+        """The nodes with these keys, and every relationship of theirs."""
 
     @abstractmethod
-    def _update_triples(self, rows: pa.Table) -> None:
-        """Set source and split."""
+    def _add_triples(self, rows: pa.Table, values: pa.Array) -> None:
+        """Of rows sorted by item. `values`: the texts by ordinal, which the nodes carry by now."""
+
+    @abstractmethod
+    def _update_triples(self, rows: pa.Table, values: pa.Array) -> None:
+        """Set the columns that are no key; rows and values as above."""
+
+    @abstractmethod
+    def _remove_triples(self, rows: pa.Table) -> None:
+        """Of keys sorted by item."""
 
 
 def _strings(rows: pa.Table) -> pa.Table:

@@ -2,13 +2,15 @@
 
 StoreError
 ├── StoreNotFound         nothing at the location
-├── StoreLocked           another handle holds the Ladybug file; names its process
-├── ReadOnlyStore         a write through a handle that was opened to read
+├── BrokenStore           a Ladybug file that does not open any more
+├── StoreLocked           another handle holds the Ladybug file, another ingest the Neo4j database; names its process
+├── ReadOnlyStore         a write through a handle that was opened to read, or into a database that takes none
 ├── SchemaError           tables that are no catalogue: missing columns, empty ids, duplicates, unknown items
 ├── MappingError          a mapping file that is none: unknown or missing entries, a password in it
 ├── UnknownItems          ids or ordinals that the store has not
 ├── QueryError            the database refused the query
-│   └── QueryParameterError   a $parameter without a value, or a value without a $parameter
+│   ├── QueryParameterError   a $parameter without a value, or a value without a $parameter
+│   └── TransactionTooLarge   the server's limit of memory a transaction is reached
 ├── UnsupportedQuery      a store without Cypher (snapshot, in memory)
 ├── ConnectionFailed      no server there, or it refused the user
 └── StaleSnapshot         a snapshot older than the store beside it
@@ -20,6 +22,9 @@ class StoreError(Exception):
 
 
 class StoreNotFound(StoreError): ...
+
+
+class BrokenStore(StoreError): ...
 
 
 class StoreLocked(StoreError): ...
@@ -41,6 +46,9 @@ class QueryError(StoreError): ...
 
 
 class QueryParameterError(QueryError): ...
+
+
+class TransactionTooLarge(QueryError): ...
 
 
 class UnsupportedQuery(StoreError): ...

@@ -6,21 +6,22 @@ share one database object. Rows come by COPY from Arrow, after their difference 
 double relationships.
 """
 
-import fcntl
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, TextIO
+from typing import Any, ClassVar
 
 import ladybug
 import pandas as pd
 import pyarrow as pa
 
+from graphstore import tables
 from graphstore.database import Batch, DatabaseStore
-from graphstore.errors import QueryError, StoreError, StoreLocked, StoreNotFound
+from graphstore.errors import BrokenStore, QueryError, StoreError, StoreNotFound
 from graphstore.images import ImagePack
+from graphstore.locks import FileLock
 from graphstore.store import Mode
 
 SCHEMA = (
@@ -30,59 +31,19 @@ SCHEMA = (
     "CREATE NODE TABLE IF NOT EXISTS Property(name STRING PRIMARY KEY, ord INT64, items INT64, `values` INT64, "
     "`group` STRING)",
     "CREATE NODE TABLE IF NOT EXISTS Metadata(key STRING PRIMARY KEY, value STRING)",
-    "CREATE REL TABLE IF NOT EXISTS HAS(FROM Item TO Value, property STRING, source STRING, split STRING)",
+    "CREATE REL TABLE IF NOT EXISTS HAS(FROM Item TO Value, "
+    + ", ".join(f"{name} STRING" for name in tables.HAS_COLUMNS)
+    + ")",
+    "ALTER TABLE HAS ADD IF NOT EXISTS original STRING",  # files of before it was kept
     "CREATE REL TABLE IF NOT EXISTS PREDICTED(FROM Item TO Value, property STRING, confidence DOUBLE, `rank` INT64, "
     "run STRING, model STRING, created STRING, status STRING)",
 )
-UPDATE_TRIPLES = (
+MATCH_TRIPLES = (
     "UNWIND $rows AS row MATCH (i:Item {id: row.item}) MATCH (i)-[h:HAS]->(v:Value) "
-    "WHERE v.text = row.value AND h.property = row.property SET h.source = row.source, h.split = row.split"
+    "WHERE v.text = row.value AND h.property = row.property"
 )
 _UPDATE_BATCH = 10_000
 _READ_BATCH = 10_000
-
-
-class FileLock:
-    """Shared or exclusive, for as long as it is open. The file has a line for each time that a process took it, and one
-    with a minus for each time that it gave it back."""
-
-    def __init__(self, path: Path, exclusive: bool) -> None:
-        self.file: TextIO = path.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(self.file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.file.seek(0)
-            holders = _holders(self.file.read().split())
-            self.file.close()
-            raise StoreLocked(
-                f"{path.with_suffix('')} is in use by process {', '.join(holders) or 'unknown'}: "
-                + ("writing needs it alone" if exclusive else "it is being written to")
-            ) from None
-        if exclusive:
-            self.file.truncate(0)
-        self.file.write(f"{os.getpid()}\n")
-        self.file.flush()
-
-    def release(self) -> None:
-        self.file.write(f"-{os.getpid()}\n")
-        self.file.close()
-
-
-def _holders(lines: list[str]) -> list[str]:
-    """Processes with more lines than they took back, less those that were killed."""
-    taken = Counter(line for line in lines if not line.startswith("-"))
-    taken.subtract(line[1:] for line in lines if line.startswith("-"))
-    return [process for process, times in taken.items() if times > 0 and _runs(int(process))]
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # another user's
-    return True
 
 
 class SharedDatabase:
@@ -97,7 +58,7 @@ class SharedDatabase:
             self.database = ladybug.Database(str(path), read_only=read_only)
         except RuntimeError as error:
             self.lock.release()
-            raise StoreNotFound(f"{path} does not open as a Ladybug database: {error}") from error
+            raise _does_not_open(path, error) from error
         self.handles = 0
 
     @classmethod
@@ -119,11 +80,32 @@ class SharedDatabase:
             self.lock.release()
 
 
+def _does_not_open(path: Path, error: RuntimeError) -> StoreError:
+    """A file of another kind is left to its owner, and a lack of memory is no fault of the file's."""
+    with path.open("rb") as file:
+        ours = file.read(4) in (b"LBUG", bytes(4))
+    if ours and "Buffer manager" not in str(error):
+        return BrokenStore(f"{path} does not open: {error} (k3m ingest sets it aside and builds it anew)")
+    return StoreNotFound(f"{path} does not open as a Ladybug database: {error}")
+
+
+def set_aside(path: Path) -> Path:
+    """Give a broken store's files another name, STORE.broken-DATE, which is returned. Its images lie apart and stay."""
+    lock = FileLock(path.with_name(path.name + ".lock"), exclusive=True)
+    aside = path.with_name(f"{path.name}.broken-{datetime.now():%Y%m%d-%H%M%S}")
+    for suffix in ("", ".wal", ".shadow"):
+        if (file := path.with_name(path.name + suffix)).exists():
+            file.rename(aside.with_name(aside.name + suffix))
+    lock.release()
+    return aside
+
+
 class LadybugStore(DatabaseStore):
     """A store in one file.
 
     Raises:
-        StoreNotFound: no file there, and the mode is to read.
+        StoreNotFound: no file there, and the mode is to read; or one of another kind.
+        BrokenStore: it does not open any more.
         StoreLocked: naming the process that has it.
     """
 
@@ -210,13 +192,19 @@ class LadybugStore(DatabaseStore):
         assignments = ", ".join(f"n.`{name}` = row.`{name}`" for name in rows.column_names if name != key)
         self._unwind(f"UNWIND $rows AS row MATCH (n:{label} {{{key}: row.`{key}`}}) SET {assignments}", rows)
 
+    def _remove_nodes(self, label: str, key: str, rows: pa.Table) -> None:
+        self._unwind(f"UNWIND $rows AS row MATCH (n:{label} {{{key}: row.{key}}}) DETACH DELETE n", rows)
+
     def _add_triples(self, rows: pa.Table, values: pa.Array) -> None:
         if len(rows):
-            ordered = rows.select(["item", "value", "property", "source", "split"]).combine_chunks()
+            ordered = rows.select(["item", "value", *tables.HAS_COLUMNS]).combine_chunks()
             self._execute("COPY HAS FROM $rows", {"rows": ordered})
 
-    def _update_triples(self, rows: pa.Table) -> None:
-        self._unwind(UPDATE_TRIPLES, rows)
+    def _update_triples(self, rows: pa.Table, values: pa.Array) -> None:
+        self._unwind(f"{MATCH_TRIPLES} SET {', '.join(f'h.{name} = row.{name}' for name in tables.MORE_COLUMNS)}", rows)
+
+    def _remove_triples(self, rows: pa.Table) -> None:
+        self._unwind(f"{MATCH_TRIPLES} DELETE h", rows)
 
     def _unwind(self, cypher: str, rows: pa.Table) -> None:
         for start in range(0, len(rows), _UPDATE_BATCH):

@@ -35,7 +35,7 @@ class TripleQuery:
     query: str
     """Of all triples; or, where it names $items, of the items with these ids: it is then asked batch by batch."""
     columns: dict[str, str]
-    """item, property and value to the query's columns; source and split where the graph has them."""
+    """item, property and value to the query's columns; source, split and original where the graph has them."""
 
     def __post_init__(self) -> None:
         _require_columns(self.columns, KEY)

@@ -6,27 +6,41 @@ longer: the nodes of values are found by a digest of their text.
 """
 
 import os
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
 import neo4j
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from neo4j.exceptions import DriverError, Neo4jError
 
 from graphstore import tables
 from graphstore.database import STATE, Batch, DatabaseStore
-from graphstore.errors import ConnectionFailed, QueryError, StoreError, StoreNotFound
+from graphstore.errors import (
+    ConnectionFailed,
+    QueryError,
+    ReadOnlyStore,
+    StoreError,
+    StoreNotFound,
+    TransactionTooLarge,
+)
 from graphstore.images import ImagePack
-from graphstore.store import Mode
+from graphstore.locks import Mark
+from graphstore.store import Edges, Mode
 from graphstore.tables import Ints
 
+Pack: TypeAlias = Callable[[pa.Table], list[Any]]
 PASSWORD = "K3M_NEO4J_PASSWORD"
-SCHEMA = (
+CONSTRAINTS = (
     "CREATE CONSTRAINT k3m_item IF NOT EXISTS FOR (n:Item) REQUIRE n.id IS UNIQUE",
     "CREATE CONSTRAINT k3m_value IF NOT EXISTS FOR (n:Value) REQUIRE n.digest IS UNIQUE",
     "CREATE CONSTRAINT k3m_property IF NOT EXISTS FOR (n:Property) REQUIRE n.name IS UNIQUE",
@@ -34,7 +48,7 @@ SCHEMA = (
     # No constraint on ordinals: while they are renumbered, two nodes share one for a moment.
     "CREATE INDEX k3m_item_ord IF NOT EXISTS FOR (n:Item) ON (n.ord)",
     "CREATE INDEX k3m_value_ord IF NOT EXISTS FOR (n:Value) ON (n.ord)",
-    "CALL db.awaitIndexes(60)",
+    "CALL db.awaitIndexes(3600)",
 )
 # Columns as lists in one record: many times faster over Bolt than a record an edge. A list drops nulls: they come as 0.
 NEIGHBOURS = (
@@ -48,19 +62,65 @@ TRIPLES = (
     "MATCH (i:Item) WHERE i.id IN $ids MATCH (i)-[h:HAS]->(v:Value) "
     "WHERE h.split IN $splits OR ($training AND h.split IS NULL) "
     "RETURN collect(i.id) AS item, collect(h.property) AS property, collect(v.text) AS value, "
-    "collect(coalesce(h.source, 0)) AS source, collect(coalesce(h.split, 0)) AS split"
+    + ", ".join(f"collect(coalesce(h.{name}, 0)) AS {name}" for name in tables.MORE_COLUMNS)
 )
+# A hub's list is walked to `most` and no further.
+VALUE_DEGREES = (
+    "UNWIND $ords AS ord MATCH (v:Value {ord: ord}) "
+    "CALL (v) { MATCH (v)<-[h:HAS]-() WHERE h.split IS NULL WITH h LIMIT $most RETURN count(h) AS degree } "
+    "RETURN collect(ord) AS ord, collect(degree) AS degree"
+)
+# Each value's list is sorted once, by item and property as one number; only the chosen entries leave the database, with
+# their edge ids: the item's first, and how many of the item's triples come before.
+VALUE_EDGES = (
+    "UNWIND $lists AS list MATCH (v:Value {ord: list[0]}) "
+    "CALL (v) { "
+    "MATCH (i:Item)-[h:HAS]->(v) WHERE h.split IS NULL "
+    "WITH i, i.ord * $number + $properties[h.property] AS code ORDER BY code RETURN collect([code, i]) AS entries } "
+    "UNWIND list[1] AS asked "
+    "WITH v, asked, CASE WHEN asked[2] = [] THEN entries ELSE [e IN entries WHERE NOT e[0] IN asked[2]] END AS entries "
+    "UNWIND asked[1] AS position "
+    "WITH v.ord AS value, asked[0] AS row, entries[position][0] AS code, entries[position][1] AS i "
+    "WITH value, row, code, code % $number AS property, i "
+    "WITH row, code, i.first + COUNT { MATCH (i)-[h:HAS]->(w:Value) WHERE h.split IS NULL "
+    "AND CASE WHEN h.property = $by_ordinal[property] THEN w.ord < value ELSE $properties[h.property] < property END } "
+    "AS edge_id "
+    "WITH collect(row) AS row, collect(coalesce(code, -1)) AS code, collect(coalesce(edge_id, -1)) AS edge_id "
+    "RETURN row, code, edge_id, "
+    "COLLECT { MATCH (m:Metadata) WHERE m.key IN $state RETURN m.value ORDER BY m.key } AS state"
+)
+# $rows: [item, [[value, property, ...], ...]]
+MATCH_ITEMS = "UNWIND $rows AS row MATCH (i:Item {id: row[0]}) UNWIND row[1] AS fact "
 ADD_TRIPLES = (
-    "UNWIND $rows AS row MATCH (i:Item {id: row[0]}) UNWIND row[1] AS fact MATCH (v:Value {ord: fact[1]}) "
-    "CREATE (i)-[:HAS {property: fact[0], source: fact[2], split: fact[3]}]->(v)"
+    f"{MATCH_ITEMS} MATCH (v:Value {{ord: fact[0]}}) CREATE (i)-[:HAS {{"
+    + ", ".join(f"{name}: fact[{place}]" for place, name in enumerate(tables.HAS_COLUMNS, 1))
+    + "}]->(v)"
 )
-UPDATE_TRIPLES = (
-    "UNWIND $rows AS row MATCH (:Item {id: row.item})-[h:HAS {property: row.property}]->(:Value {text: row.value}) "
-    "SET h.source = row.source, h.split = row.split"
+UPDATE_TRIPLES = f"{MATCH_ITEMS} MATCH (v:Value {{ord: fact[0]}}) MATCH (i)-[h:HAS {{property: fact[1]}}]->(v) SET " + (
+    ", ".join(f"h.{name} = fact[{place}]" for place, name in enumerate(tables.MORE_COLUMNS, 2))
+)
+# By digest: the ordinals of what goes are no more those of the graph to be.
+REMOVE_TRIPLES = (
+    f"{MATCH_ITEMS} MATCH (v:Value {{digest: fact[0]}}) MATCH (i)-[h:HAS {{property: fact[1]}}]->(v) DELETE h"
+)
+CLAIM = "MERGE (m:Metadata {key: 'ingester'}) SET m.asked = $mark RETURN m.value AS held"
+MARK = "MATCH (m:Metadata {key: 'ingester'}) SET m = {key: 'ingester', value: $mark}"
+RELEASE = "MATCH (m:Metadata {key: 'ingester', value: $mark}) DELETE m"
+READ_ONLY = (
+    "Neo.ClientError.General.WriteOnReadOnlyAccessDatabase",
+    "Neo.ClientError.General.ForbiddenOnReadOnlyDatabase",
+)
+TOO_LARGE = (
+    "Neo.TransientError.General.TransactionMemoryLimit",
+    "Neo.TransientError.General.MemoryPoolOutOfMemoryError",
 )
 _BATCH = 10_000
 WAIT_SECONDS = 300.0
 """A server that stops answering is asked again for this long, with growing pauses that the driver warns of."""
+_SESSIONS = 3
+"""That write side by side."""
+_PAUSES = (0.1, 0.5, 2.0, 8.0, 20.0)
+"""Seconds before a transaction is tried again."""
 
 
 class Neo4jStore(DatabaseStore):
@@ -82,14 +142,14 @@ class Neo4jStore(DatabaseStore):
                 f"a store's URL is neo4j://user@host:port/database, without a password: this one comes from {PASSWORD}"
             )
         self._address = f"{parts.scheme}://{host}"
-        self._user, self._database = parts.username or "neo4j", parts.path.strip("/") or "neo4j"
+        self._user, self.database = parts.username or "neo4j", parts.path.strip("/") or "neo4j"
         self.images = ImagePack(image_folder(url), self.read_only)
         self._column_names: dict[str, list[str]] = {}
         self._driver: neo4j.Driver | None = None
         self._process = 0
         try:
             self._require_server()
-            for statement in () if self.read_only else SCHEMA:
+            for statement in () if self.read_only else CONSTRAINTS:
                 self._rows(statement)
         except StoreError:
             self.close()
@@ -119,7 +179,7 @@ class Neo4jStore(DatabaseStore):
             )
             self._process = os.getpid()
         access = neo4j.READ_ACCESS if self.read_only else neo4j.WRITE_ACCESS
-        return self._driver.session(database=self._database, default_access_mode=access)
+        return self._driver.session(database=self.database, default_access_mode=access)
 
     def _query(self, cypher: str, parameters: Mapping[str, Any]) -> pd.DataFrame:
         if not self.read_only:
@@ -174,6 +234,10 @@ class Neo4jStore(DatabaseStore):
             return StoreNotFound(f"{self.location}: {message}")
         if code == "Neo.ClientError.Statement.AccessMode":
             return self._refused_write()
+        if code in READ_ONLY:
+            return ReadOnlyStore(f"{self.location}: by its configuration (server.databases.read_only): {message}")
+        if code in TOO_LARGE:
+            return TransactionTooLarge(f"{self.location}: {message}")
         return QueryError(f"{self.location}: {message}")
 
     def _connection_failed(self, message: str) -> ConnectionFailed:
@@ -189,8 +253,8 @@ class Neo4jStore(DatabaseStore):
             for start in range(0, len(ids), _BATCH)
         ]
         for part in parts:
-            for name in ("source", "split"):
-                part[name] = [text or None for text in part[name]]
+            for name in tables.MORE_COLUMNS:
+                part[name] = [None if text == 0 else text for text in part[name]]
         schema = pa.schema([(name, pa.string()) for name in tables.TRIPLE_COLUMNS])
         return pa.concat_tables([schema.empty_table(), *(pa.table(part, schema=schema) for part in parts)])
 
@@ -199,6 +263,29 @@ class Neo4jStore(DatabaseStore):
         found = self._lists(NEIGHBOURS, names, ords=ords.tolist(), state=list(STATE))
         self._require_state(found.pop("state"))
         return found
+
+    def _degrees(self, ords: Ints, most: int) -> dict[str, Any]:
+        return self._lists(VALUE_DEGREES, ("ord", "degree"), ords=ords.tolist(), most=most)
+
+    def _value_edges(self, values: Ints, positions: Ints, without: Edges) -> Edges:
+        names = self.property_names()
+        found = self._lists(
+            VALUE_EDGES,
+            ("row", "code", "edge_id", "state"),
+            lists=_asked(values, positions, without.row, without.item * len(names) + without.property),
+            properties={name: ord for ord, name in enumerate(names)},
+            number=len(names),
+            by_ordinal=names,
+            state=list(STATE),
+        )
+        self._require_state(found.pop("state"))
+        found_row, code, found_id = (np.asarray(column, dtype=np.int64) for column in found.values())
+        order = np.argsort(found_row, kind="stable")  # they came value by value
+        row = np.nonzero(positions >= 0)[0]
+        there = np.isin(row, found_row)
+        item, prop, edge_id = (np.full(len(row), -1) for _ in range(3))
+        item[there], prop[there], edge_id[there] = *np.divmod(code[order], max(len(names), 1)), found_id[order]
+        return Edges(row, item, prop, values[row], edge_id)
 
     def _lists(self, cypher: str, names: tuple[str, ...], **parameters: Any) -> dict[str, list[Any]]:
         _, rows = self._run(cypher, parameters)
@@ -211,45 +298,99 @@ class Neo4jStore(DatabaseStore):
 
     def _add_nodes(self, label: str, key: str, rows: pa.Table) -> None:
         if label == "Value":
-            rows = _with_digest(rows)
+            rows = with_digest(rows)
         self._unwind(f"UNWIND $rows AS row CREATE (n:{label}) SET n = row", rows)
 
     def _update_nodes(self, label: str, key: str, rows: pa.Table) -> None:
+        self._unwind_by_key("SET n += row", label, key, rows)
+
+    def _remove_nodes(self, label: str, key: str, rows: pa.Table) -> None:
+        self._unwind_by_key("DETACH DELETE n", label, key, rows)
+
+    def _unwind_by_key(self, write: str, label: str, key: str, rows: pa.Table) -> None:
         if label == "Value" and len(rows):
-            rows, key = _with_digest(rows), "digest"
+            rows, key = with_digest(rows), "digest"
             self._digest_what_queries_made()
-        self._unwind(f"UNWIND $rows AS row MATCH (n:{label} {{{key}: row.{key}}}) SET n += row", rows)
+        self._unwind(f"UNWIND $rows AS row MATCH (n:{label} {{{key}: row.{key}}}) {write}", rows)
 
     def _digest_what_queries_made(self) -> None:
         made = self._rows("MATCH (v:Value) WHERE v.digest IS NULL RETURN v.text AS text")
         cypher = (
             "UNWIND $rows AS row MATCH (v:Value) WHERE v.digest IS NULL AND v.text = row.text SET v.digest = row.digest"
         )
-        self._unwind(cypher, _with_digest(made))
+        self._unwind(cypher, with_digest(made))
 
     def _add_triples(self, rows: pa.Table, values: pa.Array) -> None:
-        """Rows as lists, grouped by item: one look-up an item, and less to send than maps."""
-        for start in range(0, len(rows), _BATCH):
-            batch = rows.slice(start, _BATCH)
-            ords = tables.positions(batch["value"], values).tolist()
-            part = batch.to_pydict()
-            grouped: dict[str, list[tuple[Any, ...]]] = {}
-            facts = zip(part["property"], ords, part["source"], part["split"], strict=True)
-            for item, fact in zip(part["item"], facts, strict=True):
-                grouped.setdefault(item, []).append(fact)
-            self._write_batch(ADD_TRIPLES, [[item, [list(fact) for fact in own]] for item, own in grouped.items()])
+        self._write_batches(ADD_TRIPLES, _item_batches(rows), lambda batch: _by_item(batch, _ordinals(batch, values)))
 
-    def _update_triples(self, rows: pa.Table) -> None:
-        self._unwind(UPDATE_TRIPLES, rows)
+    def _update_triples(self, rows: pa.Table, values: pa.Array) -> None:
+        self._write_batches(
+            UPDATE_TRIPLES, _item_batches(rows), lambda batch: _by_item(batch, _ordinals(batch, values))
+        )
+
+    def _remove_triples(self, rows: pa.Table) -> None:
+        if len(rows):
+            self._digest_what_queries_made()
+        self._write_batches(
+            REMOVE_TRIPLES, _item_batches(rows), lambda batch: _by_item(batch, _digests(batch["value"]))
+        )
 
     def _unwind(self, cypher: str, rows: pa.Table) -> None:
-        for start in range(0, len(rows), _BATCH):
-            self._write_batch(cypher, rows.slice(start, _BATCH).to_pylist())
+        batches = [rows.slice(start, _BATCH) for start in range(0, len(rows), _BATCH)]
+        self._write_batches(cypher, batches, lambda batch: batch.to_pylist())
 
-    def _write_batch(self, cypher: str, rows: list[Any]) -> None:
-        """One transaction, tried again where the server says that the error passes."""
+    def _write_batches(self, cypher: str, batches: Sequence[pa.Table], pack: Pack) -> None:
+        """Side by side, in no order: no two of them are about one node's key or one item. The first error stops what
+        has not begun."""
+        with ThreadPoolExecutor(_SESSIONS) as sessions:
+            list(sessions.map(lambda batch: self._write_batch(cypher, batch, pack), batches))
+
+    def _write_batch(self, cypher: str, rows: pa.Table, pack: Pack) -> None:
+        """One transaction, tried again where the server says that the error passes; two of half the rows where they
+        are too many for the server's memory."""
+        try:
+            self._transact(lambda transaction: transaction.run(cypher, rows=pack(rows)).consume())
+        except TransactionTooLarge:
+            if len(rows) == 1:
+                raise
+            half = len(rows) // 2
+            for part in (rows.slice(0, half), rows.slice(half)):
+                self._write_batch(cypher, part, pack)
+
+    def _transact(self, work: Callable[[neo4j.Transaction], Any]) -> None:
+        """Tried again where the server says that the error passes: the driver's own loop would also repeat what is too
+        large for the server's memory, for half a minute."""
         with self._named_errors(), self._session() as session:
-            session.execute_write(lambda transaction: transaction.run(cypher, rows=rows).consume())
+            for pause in (*_PAUSES, None):
+                try:
+                    with session.begin_transaction() as transaction:
+                        work(transaction)
+                        transaction.commit()
+                    return
+                except (DriverError, Neo4jError) as error:
+                    too_large = isinstance(error, Neo4jError) and error.code in TOO_LARGE
+                    if pause is None or too_large or not error.is_retryable():
+                        raise
+                    time.sleep(pause)
+
+    @contextmanager
+    def _alone(self, take_over: bool) -> Iterator[None]:
+        """By a mark in the database: no lock of the server's outlives a transaction."""
+        mark = Mark.mine()
+        self._transact(lambda transaction: self._claim(transaction, mark, take_over))
+        self._forget()
+        try:
+            yield
+        finally:
+            with suppress(StoreError):  # the mark of a process that has ended keeps nobody out
+                self._transact(lambda transaction: transaction.run(RELEASE, mark=str(mark)).consume())
+
+    def _claim(self, transaction: neo4j.Transaction, mark: Mark, take_over: bool) -> None:
+        """CLAIM writes before it reads, so that who claims at the same moment waits until the mark is there."""
+        held = transaction.run(CLAIM, mark=str(mark)).single(strict=True)["held"]
+        if held is not None and not take_over:
+            Mark.read(held).require_ended(self.location)
+        transaction.run(MARK, mark=str(mark)).consume()
 
 
 def _result(
@@ -259,9 +400,49 @@ def _result(
     return list(result.keys()), result.values()
 
 
-def _with_digest(values: pa.Table) -> pa.Table:
-    digests = [sha256(text.encode()).hexdigest() for text in values["text"].to_pylist()]
-    return values.append_column("digest", pa.array(digests, pa.string()))
+def _asked(values: Ints, positions: Ints, without_row: Ints, without: Ints) -> list[list[Any]]:
+    """For each value once: [value, [[row, its positions, the codes that its list lacks], ...]]."""
+    lacking: dict[int, list[int]] = {}
+    for row, code in zip(without_row.tolist(), without.tolist(), strict=True):
+        lacking.setdefault(row, []).append(code)
+    lists: dict[int, list[list[Any]]] = {}
+    for row, (value, chosen) in enumerate(zip(values.tolist(), positions.tolist(), strict=True)):
+        asked = [row, [position for position in chosen if position >= 0], lacking.get(row, [])]
+        lists.setdefault(value, []).append(asked)
+    return [[value, asked] for value, asked in lists.items()]
+
+
+def _item_batches(rows: pa.Table) -> list[pa.Table]:
+    """Slices of about _BATCH rows, sorted by item, none of which shares an item with another: two transactions that
+    wrote to one item would wait for each other."""
+    if not len(rows):
+        return []
+    first = pc.not_equal(rows["item"].slice(1), rows["item"].slice(0, len(rows) - 1)).to_numpy()
+    starts = np.concatenate([[0], np.flatnonzero(first) + 1, [len(rows)]])
+    cuts = np.unique(starts[np.searchsorted(starts, np.arange(0, len(rows) + _BATCH, _BATCH).clip(max=len(rows)))])
+    return [rows.slice(start, stop - start) for start, stop in pairwise(cuts.tolist())]
+
+
+def _by_item(rows: pa.Table, values: list[Any]) -> list[Any]:
+    """Rows as lists, grouped by item: one look-up an item, and less to send than maps."""
+    held = [name for name in tables.HAS_COLUMNS if name in rows.column_names]
+    grouped: dict[str, list[list[Any]]] = {}
+    facts = zip(values, *(rows[name].to_pylist() for name in held), strict=True)
+    for item, fact in zip(rows["item"].to_pylist(), facts, strict=True):
+        grouped.setdefault(item, []).append(list(fact))
+    return [[item, own] for item, own in grouped.items()]
+
+
+def _ordinals(rows: pa.Table, values: pa.Array) -> list[int]:
+    return tables.positions(rows["value"], values).tolist()
+
+
+def with_digest(values: pa.Table) -> pa.Table:
+    return values.append_column("digest", pa.array(_digests(values["text"]), pa.string()))
+
+
+def _digests(texts: pa.ChunkedArray) -> list[str]:
+    return [sha256(text.encode()).hexdigest() for text in texts.to_pylist()]
 
 
 def _ends_in_port(parts: SplitResult) -> bool:

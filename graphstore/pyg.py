@@ -21,6 +21,7 @@ from graphstore.store import Store
 from graphstore.tables import Ints
 
 HAS = ("item", "has", "value")
+REVERSE = ("value", "rev_has", "item")
 
 
 class StoreFeatures(FeatureStore):
@@ -79,7 +80,7 @@ class StoreFeatures(FeatureStore):
 
 
 class StoreGraph(GraphStore):
-    """The training triples as edges ("item", "has", "value"), ordered by edge id."""
+    """The training triples as edges ("item", "has", "value") and reversed, ordered by edge id."""
 
     def __init__(self, store: Store) -> None:
         super().__init__()
@@ -87,17 +88,28 @@ class StoreGraph(GraphStore):
 
     def get_all_edge_attrs(self) -> list[EdgeAttr]:
         size = (self.store.num_items, self.store.num_values)
-        return [EdgeAttr(HAS, EdgeLayout.COO, is_sorted=False, size=size)]
+        return [
+            EdgeAttr(HAS, EdgeLayout.COO, is_sorted=False, size=size),
+            EdgeAttr(REVERSE, EdgeLayout.COO, is_sorted=False, size=size[::-1]),
+        ]
 
     def _get_edge_index(self, edge_attr: EdgeAttr) -> tuple[Tensor, Tensor] | None:
         """(row, col) of COO, (row pointer, col) of CSR, (row, column pointer) of CSC."""
-        if edge_attr.edge_type != HAS:
+        if edge_attr.edge_type not in (HAS, REVERSE):
             return None
+        reverse, layout = edge_attr.edge_type == REVERSE, edge_attr.layout
+        if reverse and layout != EdgeLayout.COO:
+            layout = EdgeLayout.CSC if layout == EdgeLayout.CSR else EdgeLayout.CSR
+        first, second = self._edge_index(layout)
+        return (second, first) if reverse else (first, second)
+
+    def _edge_index(self, layout: EdgeLayout) -> tuple[Tensor, Tensor]:
+        """Of HAS; reversed, the rows are the columns and CSR is CSC."""
         found = self.store.neighbours(np.arange(self.store.num_items))
         item = np.repeat(np.arange(len(found.indptr) - 1), np.diff(found.indptr))
-        if edge_attr.layout == EdgeLayout.COO:
+        if layout == EdgeLayout.COO:
             return torch.from_numpy(item), torch.from_numpy(found.value)
-        if edge_attr.layout == EdgeLayout.CSR:
+        if layout == EdgeLayout.CSR:
             return torch.from_numpy(found.indptr), torch.from_numpy(found.value)
         by_value = np.argsort(found.value, kind="stable")
         pointer = np.searchsorted(found.value[by_value], np.arange(self.store.num_values + 1))

@@ -6,6 +6,7 @@ know training triples only; `query`, and `triples` where a split is named, see e
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -37,6 +38,17 @@ class Neighbours:
 
 
 @dataclass(frozen=True)
+class Edges:
+    """n training triples as ordinals, all int64 [n]; `row` is the place that each belongs to in what was asked for."""
+
+    row: Ints
+    item: Ints
+    property: Ints
+    value: Ints
+    edge_id: Ints
+
+
+@dataclass(frozen=True)
 class Counts:
     """What a store holds. `titles` and `images` count the items that have one; `splits` the kept-back triples of each
     split."""
@@ -62,6 +74,9 @@ class IngestReport:
     triples_changed: int
     triples_unchanged: int
     data_version: int
+    items_removed: int = 0
+    triples_removed: int = 0
+    """Those of removed items too."""
 
 
 class Store(ABC):
@@ -97,24 +112,41 @@ class Store(ABC):
 
     # What is written
 
-    def ingest(self, items: Table, triples: Table, properties: Table | None = None) -> IngestReport:
-        """Add what is new, update what changed (an item's fields; a triple's source and split), remove nothing.
+    def ingest(
+        self,
+        items: Table,
+        triples: Table,
+        properties: Table | None = None,
+        *,
+        prune: bool = False,
+        take_over: bool = False,
+    ) -> IngestReport:
+        """Add what is new, update what changed (an item's fields; a triple's further columns), and with `prune` remove
+        what the tables lack. The same again completes an ingest that was cut off.
 
         Args:
             items: id and any of title, category, image (a key of `images`) and further scalar columns.
-            triples: item, property, value, and where there are such source and split; split null is for training.
+            triples: item, property, value, and where there are such source, split and original; split null is for
+                training, original what the value was before it was normalised, null where it was the same.
             properties: name and group of properties that triples have.
+            prune: the tables are the whole catalogue. Items and triples that they lack are removed, and with these
+                whatever hangs on them: completions of removed items, values and properties without triples. Groups of
+                properties go where `properties` is given without them.
+            take_over: go on although a process that cannot be seen from here is marked as ingesting (Neo4j).
         A column that is not given leaves what is there as it is; a null in one that is given takes it away.
 
         Raises:
             SchemaError: naming the first row that is wrong; nothing is written then.
+            StoreLocked: another process ingests into this store; names it and when it began.
             ReadOnlyStore: on a handle opened to read.
         """
         self._require_writable("ingest")
         item_rows, triple_rows = tables.item_table(items), tables.triple_table(triples)
-        ids = pa.chunked_array([*item_rows["id"].chunks, *self.items()["id"].chunks], pa.string())
-        tables.require_known_items(triple_rows, ids)
-        return self._ingest(item_rows, triple_rows, tables.property_table(properties))
+        with self._alone(take_over):
+            known = [] if prune else self.items()["id"].chunks
+            tables.require_known_items(triple_rows, pa.chunked_array([*item_rows["id"].chunks, *known], pa.string()))
+            groups = None if properties is None else tables.property_table(properties)
+            return self._ingest(item_rows, triple_rows, groups, prune)
 
     # What is asked by Cypher
 
@@ -169,6 +201,14 @@ class Store(ABC):
         """
         return self.item_features(ords, ("id",))["id"]
 
+    def item_digests(self, ords: ArrayLike) -> NDArray[np.uint64]:
+        """64 bits of BLAKE2b of the ids of the items with these ordinals: what random draws for an item are made from.
+
+        Raises:
+            UnknownItems: naming up to five ordinals that the store has not.
+        """
+        return self._item_digests(self._checked_ords(ords))
+
     def item_ords(self, ids: Sequence[str]) -> Ints:
         """Ordinals of the items with these ids, in their order.
 
@@ -189,6 +229,39 @@ class Store(ABC):
         asked = self._checked_ords(ords)
         distinct, place = np.unique(asked, return_inverse=True)
         return _spread(self._neighbours(distinct), place)
+
+    def value_degrees(self, ords: ArrayLike, most: int) -> Ints:
+        """Training triples of each of these values, in their order, counted up to `most`: no list of a hub is walked
+        through to say that it is one.
+
+        Raises:
+            UnknownItems: naming up to five ordinals that the store has not.
+        """
+        distinct, place = np.unique(_ordinals(ords), return_inverse=True)
+        found = self._value_degrees(distinct, most)
+        self._require_found(distinct[found < 0].tolist(), "value")
+        return found[place]
+
+    def value_edges(self, values: ArrayLike, positions: Ints, without: Edges) -> Edges:
+        """The training triples at chosen places of values' lists. The list of a value has its training triples by edge
+        id; only those asked for leave the store.
+
+        Args:
+            values: [n] ordinals; may repeat one.
+            positions: [n, k]; row k's places in the list of `values[k]`, -1 for none.
+            without: triples that the lists lack, each of the value of its row.
+
+        Returns:
+            Row after row, each in the order of its positions.
+
+        Raises:
+            UnknownItems: naming up to five values whose lists are shorter, or that the store has not.
+        """
+        asked = _ordinals(values)
+        found = self._value_edges(asked, positions, without)
+        short = np.unique(asked[found.row[found.item < 0]]).tolist()
+        self._require_found(short, "training triple at a place asked for of value")
+        return found
 
     def item_features(self, ords: ArrayLike, fields: Sequence[str]) -> dict[str, NDArray[np.object_]]:
         """The named fields of these items, each [n] in the order of `ords`, None where an item has none; image is its
@@ -233,14 +306,18 @@ class Store(ABC):
         """id and the named fields of every item, by ordinal."""
 
     def triples(self, splits: Collection[str | None] = TRAINING) -> pa.Table:
-        """item, property, value, source, split of the triples of these splits, sorted by the first three; None is
-        training."""
+        """item, property, value, source, split and original of the triples of these splits, sorted by the first three;
+        None is training."""
         return tables.sorted_triples(self._triples(splits))
 
     # Hooks
 
     @abstractmethod
-    def _ingest(self, items: pa.Table, triples: pa.Table, properties: pa.Table) -> IngestReport: ...
+    def _ingest(self, items: pa.Table, triples: pa.Table, properties: pa.Table | None, prune: bool) -> IngestReport: ...
+
+    def _alone(self, take_over: bool) -> AbstractContextManager[None]:
+        """While it is open no other process ingests."""
+        return nullcontext()
 
     @abstractmethod
     def _query(self, cypher: str, parameters: Mapping[str, Any]) -> pd.DataFrame: ...
@@ -249,9 +326,20 @@ class Store(ABC):
     def _item_ords(self, ids: Sequence[str]) -> dict[str, int]:
         """Ordinals of those of the ids that are there."""
 
+    def _item_digests(self, ords: Ints) -> NDArray[np.uint64]:
+        return tables.digests(self.item_ids(ords))
+
     @abstractmethod
     def _neighbours(self, ords: Ints) -> Neighbours:
         """Of ascending, distinct, known ordinals."""
+
+    @abstractmethod
+    def _value_degrees(self, ords: Ints, most: int) -> Ints:
+        """Of ascending, distinct ordinals; -1 for one that is not there."""
+
+    @abstractmethod
+    def _value_edges(self, values: Ints, positions: Ints, without: Edges) -> Edges:
+        """As `value_edges`; item -1 where a list has no such position."""
 
     @abstractmethod
     def _item_features(self, ords: Ints, fields: Sequence[str]) -> dict[str, NDArray[np.object_]]:

@@ -10,8 +10,9 @@ their UTF-8 bytes, which is code-point order.
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TypeAlias
 
 import numpy as np
@@ -26,8 +27,11 @@ Table: TypeAlias = pa.Table | pd.DataFrame
 Ints = NDArray[np.int64]
 
 ITEM_FIELDS = ("title", "category", "image")
-TRIPLE_COLUMNS = ("item", "property", "value", "source", "split")
+TRIPLE_COLUMNS = ("item", "property", "value", "source", "split", "original")
 KEY = ("item", "property", "value")
+HAS_COLUMNS = tuple(name for name in TRIPLE_COLUMNS if name not in ("item", "value"))
+"""What a relationship holds; its ends are the other two."""
+MORE_COLUMNS = tuple(name for name in TRIPLE_COLUMNS if name not in KEY)
 RESERVED = ("ord", "first")
 """Columns of ours on items."""
 MAX_KEY_BYTES = 8000
@@ -78,7 +82,7 @@ def item_table(items: Table) -> pa.Table:
 
 
 def triple_table(triples: Table) -> pa.Table:
-    """item, property, value and those of source, split that are given, sorted by the first three.
+    """item, property, value and those of source, split, original that are given, sorted by the first three.
 
     Raises:
         SchemaError: a missing column, an empty cell, or the same triple twice.
@@ -193,6 +197,12 @@ def _training_first(training: pa.ChunkedArray, every: pa.ChunkedArray) -> tuple[
 def _sorted_distinct(column: pa.ChunkedArray) -> pa.Array:
     distinct = pc.unique(column)
     return distinct.take(pc.sort_indices(distinct))
+
+
+def digests(ids: Iterable[str]) -> NDArray[np.uint64]:
+    """64 bits of BLAKE2b of each text."""
+    found = (blake2b(text.encode(), digest_size=8).digest() for text in ids)
+    return np.frombuffer(b"".join(found), dtype="<u8").astype(np.uint64)
 
 
 def positions(column: pa.ChunkedArray, names: pa.Array) -> Ints:

@@ -77,16 +77,35 @@ class StructureAggregation(nn.Module):
         triple_value: Int[Tensor, " E"],
     ) -> Float[Tensor, "E D"]:
         """For each triple y its item's c* from the item's other triples, in closed form per head (paper.md 2.3):
-        (sum_x a_x t_x - a_y t_y) / (1 - a_y). An item's only triple leaves W3 c."""
+        (sum_x a_x t_x - a_y t_y) / (1 - a_y). An item's only triple leaves W3 c.
+
+        Where y has nearly all of the weight, 1 - a_y is no number to divide by, and any bound on it would tell the
+        value of y. So the triple with the highest score, `leader`, is kept apart from the sums of the others, which
+        are relative to the highest score among them: no denominator is below 1.
+        """
         triple_EHD, score_EH = self._scored(item, strings, triple_item, triple_property, triple_value)
-        # In float64: where one triple has nearly all the weight, the others' is a difference of almost equal numbers.
-        weight_EH = softmax(score_EH.double(), triple_item, num_nodes=len(item))
-        weighted_EHD = weight_EH[..., None] * triple_EHD
-        whole_BHD = scatter(weighted_EHD, triple_item, dim=0, dim_size=len(item), reduce="sum")
-        others_BH = scatter(weight_EH, triple_item, dim=0, dim_size=len(item), reduce="sum")[triple_item] - weight_EH
-        rest_EHD = (whole_BHD[triple_item] - weighted_EHD) / others_BH.clamp(min=1e-9)[..., None]
+        triple_EHD, score_EH = triple_EHD.float(), score_EH.float()
         alone_E = torch.bincount(triple_item, minlength=len(item))[triple_item] == 1
-        rest_ED = rest_EHD.mean(1).to(item.dtype).masked_fill(alone_E[:, None], 0.0)
+        leads_EH, leader_EH = _leaders(score_EH, triple_item, len(item))
+        highest_EH = score_EH.gather(0, leader_EH)
+        second_EH = _highest(score_EH.masked_fill(leads_EH, -torch.inf), triple_item, len(item))[triple_item]
+        second_EH = torch.where(alone_E[:, None], highest_EH.detach(), second_EH)
+        weight_EH = (score_EH - second_EH).masked_fill(leads_EH, -torch.inf).exp()
+        weighted_EHD = weight_EH[..., None] * triple_EHD
+        total_EH, total_EHD = (
+            scatter(part, triple_item, dim=0, dim_size=len(item))[triple_item] for part in (weight_EH, weighted_EHD)
+        )
+        leading_EHD = triple_EHD.gather(0, leader_EH[..., None].expand_as(triple_EHD))
+        # Where another leads, it stays with weight 1, and the others, less y, are scaled down to it.
+        scale_EH = torch.where(leads_EH, 1.0, (second_EH - highest_EH).exp())
+        led_EH = torch.where(leads_EH, 0.0, 1.0)
+        left_EH = (led_EH + scale_EH * (total_EH - weight_EH)).masked_fill(alone_E[:, None], 1.0)
+        rest_ED = (
+            _summed(scale_EH / left_EH, total_EHD)
+            - _summed(scale_EH * weight_EH / left_EH, triple_EHD)
+            + _summed(led_EH / left_EH, leading_EHD)
+        ) / self.heads
+        rest_ED = rest_ED.to(item.dtype).masked_fill(alone_E[:, None], 0.0)
         return self.w3(item)[triple_item] + elu(rest_ED)
 
     def _scored(
@@ -104,3 +123,25 @@ class StructureAggregation(nn.Module):
             + self.w1_value(strings)[triple_value]
         ).unflatten(1, (self.heads, -1))
         return triple_EHD, leaky_relu((triple_EHD * self.w2).sum(-1), 0.2)
+
+
+def _summed(weight_EH: Float[Tensor, "E H"], triple_EHD: Float[Tensor, "E H D"]) -> Float[Tensor, "E D"]:
+    with torch.autocast(weight_EH.device.type, enabled=False):  # bfloat16 would leave traces of what is taken out
+        return (weight_EH[:, None] @ triple_EHD)[:, 0]
+
+
+def _highest(score_EH: Float[Tensor, "E H"], triple_item: Int[Tensor, " E"], items: int) -> Float[Tensor, "B H"]:
+    rows = triple_item[:, None].expand_as(score_EH)
+    lowest = score_EH.new_full((items, score_EH.shape[1]), -torch.inf)
+    return lowest.scatter_reduce(0, rows, score_EH.detach(), "amax")  # a reference: it cancels in every weight
+
+
+def _leaders(
+    score_EH: Float[Tensor, "E H"], triple_item: Int[Tensor, " E"], items: int
+) -> tuple[Bool[Tensor, "E H"], Int[Tensor, "E H"]]:
+    """Whether a triple has its item's highest score (the first of equals), and which triple has."""
+    order_EH = torch.arange(len(score_EH), device=score_EH.device)[:, None].expand_as(score_EH)
+    highest_EH = score_EH == _highest(score_EH, triple_item, items)[triple_item]
+    candidates_EH = order_EH.masked_fill(~highest_EH, len(score_EH))
+    leader_EH = scatter(candidates_EH, triple_item, dim=0, dim_size=items, reduce="min")[triple_item]
+    return order_EH == leader_EH, leader_EH

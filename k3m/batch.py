@@ -15,8 +15,6 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import HeteroData
-from torch_geometric.loader import NodeLoader
-from torch_geometric.sampler import HeteroSamplerOutput
 
 from k3m import masking, photographs, rng
 from k3m.config import Config
@@ -62,6 +60,8 @@ class ProductBatch:
     """Patches asked for by MOM."""
     patches_zeroed: Bool[Tensor, "B M"] | None = None
     """Those of them that the model does not see."""
+    hubs: int | None = None
+    """Values that the second hop passed over; None without one."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,7 @@ class BatchMaker:
             pixels=photographs.decode(images, self.config.data.image_height, self.config.data.image_width),
             has_title=torch.tensor([bool(title) for title in titles]),
             has_image=torch.tensor([image is not None for image in images]),
+            hubs=None,
             **self._triples(data, subgraph),
         )
         return self._masked(batch, subgraph) if self.training else batch
@@ -183,7 +184,7 @@ class BatchMaker:
         draws = rng.uniform(
             keys[:, None], turn[:, None] * rng.STREAM + rng.STREAM // 2 + np.arange(loss.item_negatives)
         )
-        others = (draws * len(subgraph.item_ids)).astype(np.int64)
+        others = (draws * len(subgraph.digests)).astype(np.int64)
         known_value = self._known(subgraph, hidden.item[:, None], hidden.property[:, None], values)
         return {
             "negative_values": values,
@@ -218,19 +219,7 @@ class BatchMaker:
         )
 
     def _keys(self, subgraph: Subgraph, purpose: str) -> NDArray[np.uint64]:
-        return rng.item_keys(subgraph.item_ids, self.config.train.seed, self.epoch, purpose)
-
-
-class BatchLoader(NodeLoader):
-    """PyG's `NodeLoader` over a store, whose batches are `ProductBatch`es."""
-
-    def __init__(self, *args: object, make_batch: BatchMaker, **kwargs: object) -> None:
-        self.make_batch = make_batch
-        super().__init__(*args, **kwargs)
-
-    def filter_fn(self, out: HeteroSamplerOutput) -> ProductBatch:
-        # Here and not in `transform`: PyG gives a transform the features, but not the sampler's metadata.
-        return self.make_batch(super().filter_fn(out), out.metadata[2])
+        return rng.keys_of(subgraph.digests, self.config.train.seed, self.epoch, purpose)
 
 
 def _tensor(array: NDArray) -> Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "ingest": ("loaders.ingest", "read a catalogue's files into a store"),
+    "map": ("loaders.map", "propose which column of a table is what, for k3m ingest table"),
     "train": ("k3m.train", "pretrain K3M on a store"),
     "complete": ("analysis.complete", "rank values for missing and kept-back facts, write the report"),
     "query": ("k3m.query", "print what a Cypher query answers"),

@@ -33,8 +33,15 @@ class VisibleConfig:
 class DataConfig:
     batch_size: int = 128
     """Items a step."""
-    fan_out: int = 64
-    """Visible triples drawn for an item at most."""
+    fan_out: tuple[int, ...] = (64,)
+    """A number a hop: visible triples drawn for an item at most; then, for each of them, other items that share its
+    value."""
+    hub_limit: int = 1000
+    """Values that more triples have are passed over by the second hop."""
+    replace: bool = False
+    """Draw neighbours with replacement."""
+    property_cap: int = 0
+    """Visible triples of one property an item at most; 0 for no cap."""
     title_tokens: int = 36
     """Longest title in WordPiece tokens; longer ones are cut."""
     string_tokens: int = 16
@@ -50,7 +57,11 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _require(self.batch_size >= 1, "data.batch_size", "at least 1", self.batch_size)
-        _require(self.fan_out >= 1, "data.fan_out", "at least 1", self.fan_out)
+        _require(len(self.fan_out) in (1, 2), "data.fan_out", "one number or two, one a hop", self.fan_out)
+        _require(min(self.fan_out) >= 1, "data.fan_out", "at least 1", self.fan_out)
+        _require(max(self.fan_out[1:], default=1) <= 8192, "data.fan_out", "at most 8192 at hop 2", self.fan_out)
+        _require(self.hub_limit >= 1, "data.hub_limit", "at least 1", self.hub_limit)
+        _require(self.property_cap >= 0, "data.property_cap", "at least 0", self.property_cap)
         _require(self.image_height % 16 == 0, "data.image_height", "a multiple of 16", self.image_height)
         _require(self.image_width % 16 == 0, "data.image_width", "a multiple of 16", self.image_width)
 
@@ -166,6 +177,13 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
+    def __post_init__(self) -> None:
+        if self.data.replace and self.loss.leave_one_out:
+            raise ValueError(
+                "data.replace may show a triple twice, and loss.leave_one_out would then ask for one that it shows: "
+                "set one of them to false"
+            )
+
     @classmethod
     def from_preset(cls, preset: str, settings: Sequence[str] = ()) -> Self:
         """The named preset with `section.key=value` settings over it.
@@ -221,6 +239,8 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     """`value` as `kind`; TOML's lists become tuples and its integers may stand for floats."""
     if get_origin(kind) is tuple:
         inner = get_args(kind)[0]
+        if ... in get_args(kind) and type(value) is inner:  # a lone value is a tuple of one
+            value = (value,)
         _require(isinstance(value, list | tuple), name, "a list", value)
         if ... not in get_args(kind):
             _require(len(value) == len(get_args(kind)), name, f"a list of {len(get_args(kind))}", value)

@@ -8,6 +8,8 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from graphstore.tables import digests
+
 STREAM = 8192
 """Positions set aside for one thing that is drawn for: two such things of one key start this far apart."""
 
@@ -29,7 +31,11 @@ def key(*parts: object) -> np.uint64:
 
 def item_keys(items: Sequence[str] | NDArray[np.object_], *purpose: object) -> NDArray[np.uint64]:
     """One key an item id, [n], for one purpose (seed and epoch belong to the purpose)."""
-    own = np.array([key(item) for item in items], dtype=np.uint64)
+    return keys_of(digests(items), *purpose)
+
+
+def keys_of(own: NDArray[np.uint64], *purpose: object) -> NDArray[np.uint64]:
+    """The same from the items' digests (`Store.item_digests`)."""
     return _mix(own + key(*purpose))
 
 
@@ -37,6 +43,21 @@ def uniform(keys: NDArray[np.uint64], positions: NDArray[np.int64]) -> NDArray[n
     """Draw number `positions` of each key, in [0, 1); the two arrays broadcast."""
     bits = _mix(keys + (positions.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def distinct(draws: NDArray[np.float64], size: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each row of draws as many distinct numbers below its size, every subset as likely as another; all of the
+    numbers where there are no more than draws, and -1 for the rest. (Floyd's algorithm: Bentley and Floyd 1987.)"""
+    k = draws.shape[1]
+    chosen = np.where(np.arange(k) < size[:, None], np.arange(k), -1)
+    more = np.flatnonzero(size > k)
+    picked = np.empty((k, len(more)), dtype=np.int64)
+    for nth in range(k):
+        last = size[more] - k + nth
+        drawn = (draws[more, nth] * (last + 1)).astype(np.int64)
+        picked[nth] = np.where((picked[:nth] == drawn).any(axis=0), last, drawn)
+    chosen[more] = picked.T
+    return chosen
 
 
 def order(n: int, *purpose: object) -> NDArray[np.int64]:

@@ -1,19 +1,20 @@
 """From a store to `ProductBatch`es: the one place that puts sampler, features, tokenizer and batch maker together."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from graphstore import Store
-from graphstore.pyg import StoreFeatures, StoreGraph
-from k3m import rng
-from k3m.batch import BatchLoader, BatchMaker, CandidateOrdinals
+from graphstore.pyg import StoreFeatures
+from k3m.batch import BatchMaker, CandidateOrdinals
 from k3m.candidates import Candidates
 from k3m.config import Config
+from k3m.loading import BatchLoader, SubgraphLoader
 from k3m.sampler import TripleSampler
+from k3m.seeds import ShuffledItems
 from k3m.text import TextTokenizer
 
 
@@ -26,22 +27,30 @@ class Stream:
         self.store, self.config, self.tokenizer = store, config, tokenizer
         self.candidates = candidates or Candidates.from_store(store)
         self.property_names = np.array(store.property_names(), dtype=object)
-        self.data = (StoreFeatures(store, ("title", "image", *config.visible.fields)), StoreGraph(store))
+        self.features = StoreFeatures(store, ("title", "image", *config.visible.fields))
 
     def training(self, epoch: int, first_step: int = 0) -> BatchLoader:
         """The epoch's batches in its drawn order, from step `first_step` of the epoch on."""
-        items = rng.order(self.store.num_items, self.config.train.seed, epoch, "order")
         maker = self._maker(training=True, epoch=epoch)
-        return self._loader(
-            items[first_step * self.config.data.batch_size :],
-            maker,
-            hide=0.0 if self.config.loss.leave_one_out else self.config.loss.hide,
-        )
+        return BatchLoader(**self._loading(self._order(epoch, first_step), epoch, self._hide), make_batch=maker)
+
+    def subgraphs(self, epoch: int, first_step: int = 0) -> SubgraphLoader:
+        """The subgraphs of the same items, hidden triples and draws, with the features of every item in them."""
+        return SubgraphLoader(**self._loading(self._order(epoch, first_step), epoch, self._hide))
 
     def evaluation(self, items: NDArray[np.int64], without: Collection[str] = ()) -> BatchLoader:
         """These items (ordinals) in this order, nothing masked, all of their training triples visible (to the
         fan-out)."""
-        return self._loader(items, self._maker(training=False, without=without), hide=0.0)
+        maker = self._maker(training=False, without=without)
+        return BatchLoader(**self._loading(items, epoch=0, hide=0.0), make_batch=maker)
+
+    @property
+    def _hide(self) -> float:
+        return 0.0 if self.config.loss.leave_one_out else self.config.loss.hide
+
+    def _order(self, epoch: int, first_step: int) -> ShuffledItems:
+        start = first_step * self.config.data.batch_size
+        return ShuffledItems(self.store.num_items, self.config.train.seed, epoch, "order", start=start)
 
     def _maker(self, training: bool, epoch: int = 0, without: Collection[str] = ()) -> BatchMaker:
         table = self.candidates.table
@@ -56,21 +65,25 @@ class Stream:
             without=frozenset(without),
         )
 
-    def _loader(self, items: NDArray[np.int64], maker: BatchMaker, hide: float) -> BatchLoader:
+    def _loading(self, items: Iterable[int], epoch: int, hide: float) -> dict[str, Any]:
+        data, seed = self.config.data, self.config.train.seed
         sampler = TripleSampler(
-            self.store, seed=self.config.train.seed, epoch=maker.epoch, fan_out=self.config.data.fan_out, hide=hide
+            self.store,
+            seed=seed,
+            epoch=epoch,
+            fan_out=data.fan_out,
+            hide=hide,
+            hub_limit=data.hub_limit,
+            replace=data.replace,
+            property_cap=data.property_cap,
         )
-        workers = self.config.data.workers
-        return BatchLoader(
-            self.data,
-            node_sampler=sampler,
-            input_nodes=("item", torch.from_numpy(items)),
-            batch_size=self.config.data.batch_size,
-            num_workers=workers,
-            # A store handle does not survive a fork: a worker starts afresh and opens its own.
-            multiprocessing_context="spawn" if workers else None,
-            make_batch=maker,
-        )
+        return {
+            "features": self.features,
+            "sampler": sampler,
+            "items": items,
+            "batch_size": data.batch_size,
+            "workers": data.workers,
+        }
 
 
 def learn_tokenizer(store: Store, config: Config) -> TextTokenizer:

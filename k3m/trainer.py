@@ -6,10 +6,14 @@ Nothing random is kept between steps: the batches, masks, negatives, dropout and
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
+import pandas as pd
+import pyarrow.compute as pc
 import torch
 from tqdm import tqdm
 
@@ -64,9 +68,10 @@ class Trainer:
         checkpoint behind."""
         bar = tqdm(total=self.steps, initial=self.state.step, desc="train", unit="step", smoothing=0.05)
         try:
-            with self.interruption:
+            # Its worker processes end here, whatever happens.
+            with self.interruption, closing(self._batches()) as batches:
                 self._validate_and_save()  # what a stop may have kept from happening
-                for batch in self._batches():
+                for batch in batches:
                     self._take(batch, bar)
                     self._validate_and_save()
         except (KeyboardInterrupt, StoreError) as stop:
@@ -86,7 +91,8 @@ class Trainer:
             shown = {name: f"{value:.3f}" for name, value in losses.items()}
             bar.set_postfix(shown | {"items/s": f"{self._rate(bar):.0f}"})
             if step % self.config.train.log_every == 0 or step in (1, self.steps):
-                self._log(losses | {"items_per_second": self._rate(bar)})
+                hubs = {} if batch.hubs is None else {"hubs": batch.hubs}
+                self._log(losses | hubs | {"items_per_second": self._rate(bar)})
 
     def _validate_and_save(self) -> None:
         """What is due after the step that was taken last."""
@@ -102,7 +108,7 @@ class Trainer:
         taken = self.state.step - bar.initial
         return taken * self.config.data.batch_size / max(time.time() - bar.start_t, 1e-9)
 
-    def _batches(self) -> Iterator[ProductBatch]:
+    def _batches(self) -> Generator[ProductBatch]:
         while self.state.step < self.steps:
             epoch, first = divmod(self.state.step, self.steps_per_epoch)
             for batch in self.stream.training(epoch, first):
@@ -143,16 +149,24 @@ class Trainer:
 
     def valid_mrr(self) -> float | None:
         """None where validation is off or the store has no split 'valid'."""
-        store, most = self.stream.store, self.config.train.eval_triples
-        valid = store.triples(("valid",)).to_pandas() if most else None
-        if valid is None or valid.empty:
+        chosen, known = self._validation
+        if chosen.empty:
             return None
-        chosen = valid.iloc[rng.order(len(valid), self.config.train.seed, "valid")[:most]]
         items = sorted(set(chosen["item"]))
-        known = store.triples((None, *store.counts().splits)).to_pandas()
         predictor = ModelPredictor.of(self.model, self.stream, items)
         found = ranks.rank_triples(predictor, chosen, known, self.stream.candidates)
         return ranks.link_metrics(found, chosen["property"].to_numpy())["mrr"]
+
+    @cached_property
+    def _validation(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The triples that validation ranks, and all that is known of their items: read once, and only that much
+        kept."""
+        store, most = self.stream.store, self.config.train.eval_triples
+        valid = store.triples(("valid",) if most else ())
+        chosen = valid.take(rng.order(len(valid), self.config.train.seed, "valid")[:most])
+        known = store.triples((None, *store.counts().splits) if len(chosen) else ())
+        known = known.filter(pc.is_in(known["item"], pc.unique(chosen["item"])))
+        return chosen.to_pandas(), known.to_pandas()
 
     @property
     def _metrics_file(self) -> Path:

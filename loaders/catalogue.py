@@ -54,6 +54,8 @@ class Catalogue:
     properties: pd.DataFrame
     rows: RowCounts
     brings_splits: bool
+    merged: int = 0
+    """Triples that normalisation made the same as another."""
 
 
 @dataclass
@@ -71,7 +73,7 @@ class CatalogueBuilder:
     quarantine: Quarantine
     limit: int | None = None
     read: int = 0
-    """Lines read; counted by `read_lines`, apart from what becomes of them."""
+    """Rows read; counted by what reads them, apart from what becomes of them."""
     loaded: int = 0
     repeated: int = 0
     over_limit: int = 0
@@ -112,7 +114,7 @@ class CatalogueBuilder:
             return self.refuse(file, line, reason)
         row["image"], problem = self._photograph(photograph)
         new = id not in self.items
-        if not self._take(file, line, self._contents, id, (row, tuple(pairs)), f"item {id}"):
+        if not self.take(file, line, self._contents, id, (row, tuple(pairs)), f"item {id}"):
             return False
         if problem:
             self.quarantine.part(file, line, f"item {id} went in without its image: {problem}")
@@ -123,38 +125,65 @@ class CatalogueBuilder:
 
     def triple(self, file: Path, line: int, item: str, property: str, value: str, split: str | None = None) -> bool:
         """Take a triple that has a row of its own; False where it is not in the catalogue after that."""
-        if not (item and property and value):
-            reason = f"expected item, property and value, got {item!r}, {property!r}, {value!r}"
-            return self.refuse(file, line, reason)
-        if len(property.encode()) > MAX_KEY_BYTES:
-            return self.refuse(file, line, f"property of more than {MAX_KEY_BYTES} bytes: {property[:40]}...")
-        if not self._knows(file, line, item):
+        if not self._may_hold(file, line, item, property, value):
             return False
         held = self.triples.get((item, property, value), split)
         if held != split:
             there, here = held or "training", split or "training"
             reason = f"<{item}, {property}, {value}> stands in split {there} already, here in {here}"
             return self.refuse(file, line, reason)
-        return self._take(file, line, self.triples, (item, property, value), split, "triple")
+        return self.take(file, line, self.triples, (item, property, value), split, "triple")
+
+    def triples_of_row(self, file: Path, line: int, item: str, property: str, values: Sequence[str]) -> bool:
+        """Take a row that names several values, all of them for training; False where they are not in the catalogue
+        after that."""
+        if not all(self._may_hold(file, line, item, property, value) for value in values or [""]):
+            return False
+        distinct = dict.fromkeys((item, property, value) for value in values)
+        self.repeated_pairs += len(values) - len(distinct)
+        if distinct.keys() <= self.triples.keys():
+            self.repeated += 1
+        else:
+            self.loaded += 1
+        self.triples.update(dict.fromkeys(distinct))
+        return True
 
     def style(self, file: Path, line: int, item: str, group: str) -> bool:
         """Take an item's style group that has a row of its own, after the items."""
         if not (item and group):
             return self.refuse(file, line, f"expected item and group, got {item!r}, {group!r}")
-        if not self._knows(file, line, item):
+        if not self.knows(file, line, item):
             return False
-        return self._take(file, line, self._styles, item, group, f"the group of item {item}")
+        return self.take(file, line, self._styles, item, group, f"the group of item {item}")
 
     def property_group(self, file: Path, line: int, property: str, group: str) -> bool:
         """Take a property's group."""
         if not (property and group):
             return self.refuse(file, line, f"expected property and group, got {property!r}, {group!r}")
-        return self._take(file, line, self.groups, property, group, f"the group of property {property}")
+        return self.take(file, line, self.groups, property, group, f"the group of property {property}")
 
     def refuse(self, file: Path, line: int, reason: str) -> bool:
         """Set a row aside: False."""
         self.quarantine.row(file, line, reason)
         return False
+
+    def take(self, file: Path, line: int, held: dict[Key, Content], key: Key, content: Content, what: str) -> bool:
+        """Count a row: keep what is new, of what is there already say so; False where it has other content."""
+        if key not in held:
+            held[key] = content
+            self.loaded += 1
+        elif held[key] == content:
+            self.repeated += 1
+        else:
+            return self.refuse(file, line, f"{what} stands in the catalogue already, with other content")
+        return True
+
+    def knows(self, file: Path, line: int, item: str) -> bool:
+        """Whether a row's item is in the catalogue; otherwise the row is counted as over the limit or set aside."""
+        if item in self._passed_over:
+            self.over_limit += 1
+            return False
+        return item in self.items or self.refuse(file, line, f"item {item} is not in the catalogue")
 
     def catalogue(self, brings_splits: bool) -> Catalogue:
         """What was collected.
@@ -176,27 +205,18 @@ class CatalogueBuilder:
         whole = triples.assign(source=self.source, split=splits)
         return Catalogue(items.where(items.notna(), None), whole, properties, rows, brings_splits)
 
-    def _take(self, file: Path, line: int, held: dict[Key, Content], key: Key, content: Content, what: str) -> bool:
-        """Keep what is new; of what is there already say so."""
-        if key not in held:
-            held[key] = content
-            self.loaded += 1
-        elif held[key] == content:
-            self.repeated += 1
-        else:
-            return self.refuse(file, line, f"{what} stands in the catalogue already, with other content")
-        return True
+    def _may_hold(self, file: Path, line: int, item: str, property: str, value: str) -> bool:
+        if not (item and property and value):
+            reason = f"expected item, property and value, got {item!r}, {property!r}, {value!r}"
+            return self.refuse(file, line, reason)
+        if len(property.encode()) > MAX_KEY_BYTES:
+            return self.refuse(file, line, f"property of more than {MAX_KEY_BYTES} bytes: {property[:40]}...")
+        return self.knows(file, line, item)
 
     def _take_pairs(self, id: str, pairs: Pairs) -> None:
         distinct = dict.fromkeys((id, property, value) for property, value in pairs)
         self.triples.update(dict.fromkeys(distinct))
         self.repeated_pairs += len(pairs) - len(distinct)
-
-    def _knows(self, file: Path, line: int, item: str) -> bool:
-        if item in self._passed_over:
-            self.over_limit += 1
-            return False
-        return item in self.items or self.refuse(file, line, f"item {item} is not in the catalogue")
 
     def _field_refusal(self, row: dict[str, Any]) -> str | None:
         """A column of the store holds one kind of value: the one that the first row has."""
@@ -243,24 +263,38 @@ def _kind(value: object) -> str | None:
     if isinstance(value, float):
         return "a number" if math.isfinite(value) else None
     if isinstance(value, str):
-        return None if any("\ud800" <= character <= "\udfff" for character in value) else "text"
+        return "text" if is_text(value) else None
     return None
 
 
-def read_lines(file: Path, builder: CatalogueBuilder) -> Iterator[tuple[int, str]]:
-    """Lines of a text file (gzip by its ending), numbered from 1; one that is no UTF-8 is set aside.
+def is_text(value: object) -> bool:
+    """Whether it is text that a store can hold: JSON can name half a character."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def read_lines(file: Path, builder: CatalogueBuilder, header: bool = False) -> Iterator[tuple[int, str]]:
+    """Lines of a text file (gzip by its ending), numbered from 1; one that is no UTF-8 is set aside. A header comes
+    with them and does not count as a row.
 
     Raises:
-        CatalogueError: no such file.
+        CatalogueError: no such file, or a header that is no UTF-8.
     """
     if not file.is_file():
         raise CatalogueError(f"{file} is missing")
     with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
         for number, line in enumerate(tqdm(stream, desc=file.name, unit=" rows", mininterval=0.5), start=1):
-            builder.read += 1
+            builder.read += not (header and number == 1)
             try:
                 yield number, line.decode("utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
+                if header and number == 1:
+                    raise CatalogueError(f"{file}: its header is no UTF-8: {error}") from error
                 builder.refuse(file, number, f"expected UTF-8: {error}")
 
 

@@ -3,6 +3,7 @@ every database takes and refuses."""
 
 import pickle
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import graphstore
 from graphstore import (
     Counts,
+    Edges,
     IngestReport,
     QueryError,
     QueryParameterError,
@@ -25,7 +27,7 @@ from graphstore import (
 )
 from graphstore.tables import TRIPLE_COLUMNS
 from tests.catalogues import Tables
-from tests.stores import ADOPTED, DATABASES, KINDS, empty_database, ingested, store_of
+from tests.stores import ADOPTED, DATABASES, KINDS, STREAMED, empty_database, ingested, store_of
 
 PICTURE = b"not decoded by a store"
 WIDE_A, GRIN = "\uff21", "\U0001f600"
@@ -48,16 +50,16 @@ def four_items() -> Tables:
     ).astype({"title": object, "category": object, "image": object})
     triples = pd.DataFrame(
         [
-            ("a", "size", "10", "feed", None),
-            ("é", "brand", "amber", "feed", "test"),
-            ("a", "colour", "red", None, None),
-            ("b", "colour", "red", "feed", None),
-            ("Z", "tag", GRIN, "feed", None),
-            ("a", "colour", "amber", None, "valid"),
-            ("Z", "tag", WIDE_A, "feed", None),
-            ("a", "colour", "blue", None, None),
+            ("a", "size", "10", "feed", None, None),
+            ("é", "brand", "amber", "feed", "test", "AMBER"),
+            ("a", "colour", "red", None, None, "Red "),
+            ("b", "colour", "red", "feed", None, None),
+            ("Z", "tag", GRIN, "feed", None, WIDE_A),
+            ("a", "colour", "amber", None, "valid", None),
+            ("Z", "tag", WIDE_A, "feed", None, None),
+            ("a", "colour", "blue", None, None, None),
         ],
-        columns=["item", "property", "value", "source", "split"],
+        columns=list(TRIPLE_COLUMNS),
         dtype=object,
     )
     properties = pd.DataFrame({"name": ["colour", "brand"], "group": ["picture", "title"]})
@@ -76,7 +78,7 @@ COUNTS = Counts(
 )
 
 
-@pytest.fixture(params=[*KINDS, *ADOPTED])
+@pytest.fixture(params=[*KINDS, *ADOPTED, *STREAMED])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     with store_of(request.param, four_items(), request) as opened:
         yield opened
@@ -110,6 +112,13 @@ def test_items_are_in_code_point_order(store: Store) -> None:
     assert store.item_ords([]).tolist() == []
 
 
+def test_digests_are_blake2b_of_the_ids(store: Store) -> None:
+    expected = [int.from_bytes(blake2b("é".encode(), digest_size=8).digest(), "little") for _ in range(2)]
+    assert store.item_digests([3, 0, 3])[[0, 2]].tolist() == expected
+    with pytest.raises(UnknownItems, match=r"has no item 4 \("):
+        store.item_digests([4])
+
+
 def test_properties_and_values_that_training_has_come_first(store: Store) -> None:
     assert store.property_names() == ["colour", "size", "tag", "brand"]
     assert store.value_texts([5, 0, 1, 2, 3, 4, 0]).tolist() == ["amber", "10", "blue", "red", WIDE_A, GRIN, "10"]
@@ -131,6 +140,65 @@ def test_neighbours_of_nothing_and_of_items_without_any(store: Store, ords: list
     found = store.neighbours(ords)
     assert found.indptr.tolist() == [0] * (len(ords) + 1)
     assert [len(found.property), len(found.value), len(found.edge_id)] == [0, 0, 0]
+
+
+LISTS = pytest.mark.parametrize("store", [*KINDS, *ADOPTED], indirect=True)
+
+
+def no_edges() -> Edges:
+    nothing = np.zeros(0, dtype=np.int64)
+    return Edges(nothing, nothing, nothing, nothing, nothing)
+
+
+@LISTS
+def test_value_degrees_count_training_triples_up_to_a_bound(store: Store) -> None:
+    assert store.value_degrees([2, 5, 0, 2, 4], most=10).tolist() == [2, 0, 1, 2, 1]
+    assert store.value_degrees([2, 5, 0], most=1).tolist() == [1, 0, 1]
+    assert store.value_degrees([], most=1).tolist() == []
+    with pytest.raises(UnknownItems, match=r"has no value -1, 6 \(2 unknown of those asked for\)"):
+        store.value_degrees([0, 6, -1], most=5)
+
+
+@LISTS
+def test_value_edges_are_the_training_triples_at_places_of_a_values_list(store: Store) -> None:
+    """red: <a, colour, red> is edge 3, <b, colour, red> edge 5; 😀: <Z, tag, 😀> is edge 1."""
+    found = store.value_edges([2, 4, 2, 2], np.array([[1, 0], [-1, 0], [-1, -1], [0, 0]]), no_edges())
+    assert found.row.tolist() == [0, 0, 1, 3, 3]
+    assert found.item.tolist() == [2, 1, 0, 1, 1]
+    assert found.property.tolist() == [0, 0, 2, 0, 0]
+    assert found.value.tolist() == [2, 2, 4, 2, 2]
+    assert found.edge_id.tolist() == [5, 3, 1, 3, 3]
+    assert {array.dtype for array in vars(found).values()} == {np.dtype(np.int64)}
+
+
+@LISTS
+def test_value_edges_less_the_triples_named(store: Store) -> None:
+    """Row 1's list of red lacks <a, colour, red>."""
+    without = Edges(*(np.array([number]) for number in (1, 1, 0, 2, 3)))
+    found = store.value_edges([2, 2], np.array([[0], [0]]), without)
+    assert (found.item.tolist(), found.edge_id.tolist()) == ([1, 2], [3, 5])
+
+
+@LISTS
+def test_value_edges_of_nothing(store: Store) -> None:
+    for values, positions in (([], np.zeros((0, 2), dtype=np.int64)), ([2], np.array([[-1]]))):
+        assert [len(column) for column in vars(store.value_edges(values, positions, no_edges())).values()] == [0] * 5
+
+
+@LISTS
+def test_a_place_behind_the_end_of_a_list_is_named(store: Store) -> None:
+    without = Edges(*(np.array([number]) for number in (0, 1, 0, 2, 3)))
+    with pytest.raises(UnknownItems, match=r"has no training triple at a place asked for of value 2, 5, 6 \(3 unknown"):
+        store.value_edges([2, 4, 5, 6], np.array([[1], [0], [0], [0]]), without)
+
+
+@pytest.mark.parametrize("store", STREAMED, indirect=True)
+def test_triples_that_stay_in_a_foreign_database_have_no_lists_of_values(store: Store) -> None:
+    for ask in (lambda: store.value_degrees([2], most=1), lambda: store.value_edges([2], np.array([[0]]), no_edges())):
+        with pytest.raises(
+            UnsupportedQuery, match=r"no second hop over triples that stay in the database: leave \$items"
+        ):
+            ask()
 
 
 def test_unknown_items_and_values_are_named(store: Store) -> None:
@@ -193,18 +261,18 @@ def test_items_carry_the_named_fields(store: Store) -> None:
 
 def test_triples_are_those_of_the_splits_named(store: Store) -> None:
     training = [
-        ("Z", "tag", WIDE_A, "feed", None),
-        ("Z", "tag", GRIN, "feed", None),
-        ("a", "colour", "blue", None, None),
-        ("a", "colour", "red", None, None),
-        ("a", "size", "10", "feed", None),
-        ("b", "colour", "red", "feed", None),
+        ("Z", "tag", WIDE_A, "feed", None, None),
+        ("Z", "tag", GRIN, "feed", None, WIDE_A),
+        ("a", "colour", "blue", None, None, None),
+        ("a", "colour", "red", None, None, "Red "),
+        ("a", "size", "10", "feed", None, None),
+        ("b", "colour", "red", "feed", None, None),
     ]
     assert rows(store.triples()) == training
-    assert rows(store.triples(["test"])) == [("é", "brand", "amber", "feed", "test")]
+    assert rows(store.triples(["test"])) == [("é", "brand", "amber", "feed", "test", "AMBER")]
     assert rows(store.triples(["valid", None])) == [
         *training[:2],
-        ("a", "colour", "amber", None, "valid"),
+        ("a", "colour", "amber", None, "valid", None),
         *training[2:],
     ]
     assert rows(store.triples([])) == rows(store.triples(["cold"])) == []
@@ -306,13 +374,28 @@ def test_a_changed_title_and_a_title_taken_away(writable: Store) -> None:
 
 def test_a_changed_split_moves_a_triple_and_renumbers(writable: Store) -> None:
     """<Z, tag, Ａ> is kept back: its value moves behind those of training, and every edge id falls by one."""
-    triples = pd.DataFrame([("Z", "tag", WIDE_A, "feed", "test")], columns=list(TRIPLE_COLUMNS))
+    triples = pd.DataFrame([("Z", "tag", WIDE_A, "feed", "test", None)], columns=list(TRIPLE_COLUMNS))
     report = writable.ingest(four_items().items, triples)
     assert report == IngestReport(0, 0, 4, 0, 1, 0, data_version=2)
     assert writable.neighbours([0, 1]).edge_id.tolist() == [0, 1, 2, 3]
     assert writable.value_texts(range(6)).tolist() == ["10", "blue", "red", GRIN, "amber", WIDE_A]
     assert writable.counts().splits == {"test": 2, "valid": 1}
     assert writable.num_training_triples == 5
+
+
+def test_an_original_that_changes_is_a_changed_triple(writable: Store) -> None:
+    """One that is not given stays; one that is null goes."""
+    nothing = four_items().items[:0]
+    triples = four_items().triples.set_index(["item", "property", "value"], drop=False)
+    later = triples.loc[[("a", "colour", "red"), ("b", "colour", "red")]].assign(
+        original=pd.Series([None, "RED"], dtype=object).values
+    )
+    assert writable.ingest(nothing, later.drop(columns="original")).data_version == 1
+    assert writable.ingest(nothing, later) == IngestReport(0, 0, 0, 0, 2, 0, data_version=2)
+    assert writable.ingest(nothing, later).data_version == 2
+    asked = writable.query("MATCH (i:Item)-[h:HAS {property: 'colour'}]->() RETURN i.id AS id, h.original AS original")
+    assert asked.dropna().values.tolist() == [["b", "RED"]]
+    assert [row[:3] for row in rows(writable.triples()) if row[5]] == [("Z", "tag", GRIN), ("b", "colour", "red")]
 
 
 def test_new_rows_renumber_the_old(writable: Store) -> None:
@@ -347,6 +430,64 @@ def test_a_new_group_of_a_property(writable: Store) -> None:
     assert report.data_version == 2
     assert writable.property_groups() == {"colour": "picture", "brand": "title", "size": "graph"}
     assert writable.ingest(nothing.items[:0], nothing.triples[:0], groups).data_version == 2
+
+
+def test_without_prune_nothing_is_removed(writable: Store) -> None:
+    report = writable.ingest(four_items().items[:1], four_items().triples[:0])
+    assert (report.items_removed, report.triples_removed, report.data_version) == (0, 0, 1)
+    assert writable.counts() == COUNTS
+
+
+def test_an_empty_source_is_one(writable: Store) -> None:
+    triples = pd.DataFrame([("a", "colour", "red", "", None)], columns=list(TRIPLE_COLUMNS))
+    assert writable.ingest(four_items().items, triples).triples_changed == 1
+    assert writable.ingest(four_items().items, triples).triples_unchanged == 1
+    assert writable.triples()["source"].to_pylist()[3] == ""
+
+
+def test_prune_removes_what_the_tables_lack(writable: Store) -> None:
+    """Of a, b, é and Z the item a goes, which alone has size and 10 and blue; Z loses 😀; brand and amber go with é's
+    triple."""
+    tables = four_items()
+    items = tables.items[tables.items["id"] != "a"]
+    triples = tables.triples[tables.triples["item"].isin(["b", "Z"]) & (tables.triples["value"] != GRIN)]
+    report = writable.ingest(items, triples, tables.properties, prune=True)
+    assert report == IngestReport(0, 0, 3, 0, 0, 2, data_version=2, items_removed=1, triples_removed=6)
+    assert writable.items(["price"]).to_pydict() == {"id": ["Z", "b", "é"], "price": [0.0, 1.5, 2.0]}
+    assert rows(writable.triples([None, "valid", "test"])) == [
+        ("Z", "tag", WIDE_A, "feed", None),
+        ("b", "colour", "red", "feed", None),
+    ]
+    assert writable.property_names() == ["colour", "tag"]
+    assert writable.value_texts([0, 1]).tolist() == ["red", WIDE_A]
+    assert writable.neighbours([0, 1, 2]).edge_id.tolist() == [0, 1]
+    assert (writable.num_values, writable.num_items, writable.num_properties) == (2, 3, 2)
+    again = writable.ingest(items, triples, tables.properties, prune=True)
+    assert again == IngestReport(0, 0, 3, 0, 0, 2, data_version=2)
+
+
+def test_prune_takes_groups_away_where_properties_are_given(writable: Store) -> None:
+    tables, picture = four_items(), pd.DataFrame({"name": ["colour"], "group": ["picture"]})
+    assert writable.ingest(tables.items, tables.triples, prune=True).data_version == 1
+    assert writable.property_groups() == {"colour": "picture", "brand": "title"}
+    assert writable.ingest(tables.items, tables.triples, picture, prune=True).data_version == 2
+    assert writable.property_groups() == {"colour": "picture"}
+
+
+def test_prune_refuses_triples_of_items_that_would_go(writable: Store) -> None:
+    tables = four_items()
+    with pytest.raises(SchemaError, match="triples: item 'a' of <a, colour, amber> is no item"):
+        writable.ingest(tables.items[tables.items["id"] != "a"], tables.triples, prune=True)
+    assert writable.counts() == COUNTS
+
+
+def test_prune_with_empty_tables_empties_the_store(writable: Store) -> None:
+    tables = four_items()
+    report = writable.ingest(tables.items[:0], tables.triples[:0], prune=True)
+    assert (report.items_removed, report.triples_removed, report.data_version) == (4, 8, 2)
+    assert writable.counts() == Counts(0, 0, 0, 0, 0, 0, 0, {})
+    assert writable.ingest(tables.items, tables.triples, tables.properties).data_version == 3
+    assert writable.counts() == COUNTS
 
 
 def test_property_counts_are_those_of_training(writable: Store) -> None:
@@ -440,7 +581,7 @@ HOSTILE = {
 
 
 def test_hostile_strings_stay_data(location: Any) -> None:
-    """As id, title, field, property, value, source and split."""
+    """As id, title, field, property, value, source, split and original."""
     texts = list(HOSTILE.values())
     names = [text[:1000] for text in texts]
     items = pd.DataFrame({"id": names, "title": texts, "maker": texts[::-1]})
@@ -449,9 +590,9 @@ def test_hostile_strings_stay_data(location: Any) -> None:
             row
             for name, text in zip(names, texts, strict=True)
             for row in (
-                (name, name, text, text[:9], None),
-                (name, "kept back", text, None, name),
-                (name, name, "v", "s", None),
+                (name, name, text, text[:9], None, text[::-1]),
+                (name, "kept back", text, None, name, None),
+                (name, name, "v", "s", None, text),
             )
         ],
         columns=list(TRIPLE_COLUMNS),

@@ -11,7 +11,7 @@ from torch_geometric.loader import NodeLoader
 
 import graphstore
 from graphstore import ReadOnlyStore, Store, UnknownItems
-from graphstore.pyg import HAS, StoreFeatures, StoreGraph
+from graphstore.pyg import HAS, REVERSE, StoreFeatures, StoreGraph
 from k3m.sampler import TripleSampler
 from tests.catalogues import tiny_catalogue
 from tests.stores import ingested
@@ -100,13 +100,23 @@ def test_edges_are_the_training_triples_by_edge_id_in_every_layout(store: Store)
     assert by_value == [row[col == value].tolist() for value in range(store.num_values)]
 
 
+def test_reversed_edges_are_the_same_turned_round(store: Store) -> None:
+    graph = StoreGraph(store)
+    for layout, same in (("coo", "coo"), ("csr", "csc"), ("csc", "csr")):
+        first, second = graph.get_edge_index(HAS, layout=same)
+        assert [part.tolist() for part in graph.get_edge_index(REVERSE, layout=layout)] == [
+            second.tolist(),
+            first.tolist(),
+        ]
+
+
 def test_pyg_derives_its_layouts_with_the_edge_ids(store: Store) -> None:
     graph = StoreGraph(store)
     row, col, _ = graph.coo()
     by_row, by_col, edge_ids = graph.csc()
     assert row[HAS][edge_ids[HAS]].tolist() == by_row[HAS].tolist()
     assert torch.diff(by_col[HAS]).tolist() == torch.bincount(col[HAS], minlength=store.num_values).tolist()
-    assert [attr.size for attr in graph.get_all_edge_attrs()] == [(12, store.num_values)]
+    assert [attr.size for attr in graph.get_all_edge_attrs()] == [(12, store.num_values), (store.num_values, 12)]
 
 
 def test_other_edges_are_refused(store: Store) -> None:

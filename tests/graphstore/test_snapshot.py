@@ -86,3 +86,16 @@ def test_reading_a_snapshot_needs_no_database_and_no_torch(tmp_path: Path) -> No
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "8 2 [0, 1]\n"
+
+
+def test_a_snapshot_of_an_older_release_is_refused_with_the_command(tmp_path: Path) -> None:
+    with ingested(tmp_path / "store.lbdb", tiny_catalogue(8)) as store:
+        graphstore.write_snapshot(store, tmp_path / "s")
+    for name in ("value_edge", "place"):
+        (tmp_path / "s" / f"{name}.npy").unlink()
+    with pytest.raises(StaleSnapshot) as refused:
+        graphstore.open(tmp_path / "s")
+    assert str(refused.value) == (
+        f"{tmp_path}/s is a snapshot of an older release (no value_edge, place): "
+        f"renew it with k3m snapshot {tmp_path}/store.lbdb {tmp_path}/s"
+    )

@@ -196,3 +196,14 @@ def test_weights_of_another_shape_are_refused(finished: Path, tmp_path: Path) ->
     (tmp_path / "config.toml").write_text(config, encoding="utf-8")
     with pytest.raises(ValueError, match=r"does not fit the model: \d+ tensors differ, among them"):
         k3m.load(tmp_path)
+
+
+def test_a_second_hop_changes_no_step_of_this_model_and_its_hubs_are_shown(
+    location: str, finished: Path, tmp_path: Path
+) -> None:
+    settings = ("train.epochs=2", "data.fan_out=64,3", "data.hub_limit=8")
+    _train(location, tmp_path / "run", settings=settings)
+    steps, expected = ([line for line in _metrics(run) if "loss" in line] for run in (tmp_path / "run", finished))
+    assert [line["loss"] for line in steps] == [line["loss"] for line in expected]
+    assert all(line["hubs"] > 0 for line in steps)
+    assert "hubs" not in expected[0]

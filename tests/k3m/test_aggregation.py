@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch.nn.functional import elu, leaky_relu
 
@@ -59,11 +60,61 @@ def test_initialisation_is_the_mean_over_valid_tokens_and_objects_only() -> None
     assert torch.equal(c, torch.tensor([[2.5, 0.5], [0.0, 0.0]]))
 
 
-def test_leave_one_out_equals_really_leaving_out() -> None:
+@pytest.mark.parametrize("sharpness", [1.0, 10.0, 100.0, 1000.0])
+def test_leave_one_out_equals_really_leaving_out(sharpness: float) -> None:
+    """Also where one triple has all of the attention: a bound on what the others have left would tell its value."""
     items, strings, triple_item, prop, value = _graph()
     layer = StructureAggregation(6, heads=3)
+    layer.w2.data.mul_(sharpness)
     closed = layer.leave_one_out(items, strings, triple_item, prop, value)
     for edge in range(len(triple_item)):
         rest = torch.arange(len(triple_item)) != edge
         without = layer(items, strings, triple_item[rest], prop[rest], value[rest])
         assert torch.allclose(closed[edge], without[triple_item[edge]], atol=1e-5)  # fp32, a difference of sums
+
+
+def test_triples_of_equal_score_leave_one_another() -> None:
+    items, strings, triple_item, prop, value = _graph()
+    layer = StructureAggregation(6, heads=2)
+    layer.w2.data.zero_()
+    closed = layer.leave_one_out(items, strings, triple_item, prop, value)
+    without = layer(items, strings, triple_item[1:], prop[1:], value[1:])
+    assert torch.allclose(closed[0], without[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 1.0, 200.0])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_left_out_value_changes_nothing_however_sharp_the_attention(sharpness: float, bf16: bool) -> None:
+    items, strings, triple_item, prop, value = _graph()
+    layer = StructureAggregation(6, heads=3)
+    layer.w2.data.mul_(sharpness)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        vectors = [
+            layer.leave_one_out(items, strings, triple_item, prop, torch.tensor([other, *value[1:].tolist()]))[0]
+            for other in range(len(strings))
+        ]
+    assert all(torch.allclose(vector, vectors[0], atol=1e-6) for vector in vectors[1:])
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 1.0, 10.0, 100.0, 1000.0])
+def test_gradients_equal_those_of_really_leaving_out(sharpness: float) -> None:
+    items, strings, triple_item, prop, value = _graph()
+    layer = StructureAggregation(6, heads=3)
+    layer.w2.data.mul_(sharpness)
+    weights = torch.randn(6, 6, generator=torch.Generator().manual_seed(1))
+
+    def really(c: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        rests = [torch.arange(6) != edge for edge in range(6)]
+        wholes = [layer(c, s, triple_item[rest], prop[rest], value[rest]) for rest in rests]
+        return torch.stack([whole[item] for whole, item in zip(wholes, triple_item, strict=True)])
+
+    def closed(c: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        return layer.leave_one_out(c, s, triple_item, prop, value)
+
+    found = []
+    for vectors in (closed, really):
+        given = [items.clone().requires_grad_(), strings.clone().requires_grad_(), *layer.parameters()]
+        found.append(torch.autograd.grad((vectors(given[0], given[1]) * weights).sum(), given))
+    for own, expected in zip(*found, strict=True):
+        # fp32 scores in the thousands are exact to a few 1e-4
+        assert torch.allclose(own, expected, rtol=1e-3, atol=1e-3 * max(1.0, expected.abs().max().item()))

@@ -40,3 +40,19 @@ def test_bad_settings_are_refused_by_name(setting: str, message: str) -> None:
 def test_an_unknown_preset_names_those_there_are() -> None:
     with pytest.raises(ValueError, match="unknown preset 'huge': expected one of small"):
         Config.from_preset("huge")
+
+
+def test_the_fan_out_is_a_number_a_hop_and_a_lone_one_is_one_hop() -> None:
+    assert Config.from_dict({"data": {"fan_out": 64}}) == Config.from_dict({"data": {"fan_out": [64]}})  # older runs
+    for setting in ("data.fan_out=10,5", "data.fan_out=[10, 5]"):
+        assert Config.from_preset("small", [setting]).data.fan_out == (10, 5)
+    with pytest.raises(ValueError, match=r"data.fan_out must be one number or two, one a hop \(got \(1, 2, 3\)\)"):
+        Config.from_preset("small", ["data.fan_out=1,2,3"])
+    with pytest.raises(ValueError, match=r"data.fan_out must be at least 1"):
+        Config.from_preset("small", ["data.fan_out=4,0"])
+
+
+def test_replacement_beside_leaving_one_out_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"data.replace may show a triple twice, and loss.leave_one_out"):
+        Config.from_preset("small", ["data.replace=true", "loss.leave_one_out=true"])
+    assert Config.from_preset("small", ["data.replace=true", "loss.leave_one_out=false"]).data.replace

@@ -30,3 +30,20 @@ def test_order_is_a_permutation_that_the_epoch_changes() -> None:
     assert sorted(first) == list(range(100))
     assert not np.array_equal(first, second)
     assert np.array_equal(first, rng.order(100, 0, 0, "order"))
+
+
+def test_distinct_numbers_are_below_the_size_and_every_subset_is_as_likely() -> None:
+    draws = rng.uniform(rng.item_keys([str(i) for i in range(20_000)], "x")[:, None], np.arange(2)[None])
+    pairs = np.sort(rng.distinct(draws, np.full(20_000, 5)), axis=1)
+    assert pairs.min() == 0
+    assert pairs.max() == 4
+    assert (pairs[:, 0] < pairs[:, 1]).all()
+    counts = np.bincount(pairs[:, 0] * 5 + pairs[:, 1], minlength=25)
+    counts = counts[counts > 0]
+    assert len(counts) == 10
+    assert np.all(np.abs(counts - 2000) < 5 * np.sqrt(2000))  # five standard deviations
+
+
+def test_distinct_numbers_are_all_where_there_are_few() -> None:
+    draws = np.full((4, 3), 1 - 2.0**-53)
+    assert rng.distinct(draws, np.array([0, 2, 3, 5])).tolist() == [[-1, -1, -1], [0, 1, -1], [0, 1, 2], [2, 3, 4]]

@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 import graphstore
 from loaders import demo, ingest
 from loaders.catalogue import CatalogueError
+from tools.neo4j import server
 
 PAIRS = "brand#:#b{}#;#size#:#S#;#fit#:#slim"
 TAOBAO = "".join(f"{number}\titem {number}\t\t{PAIRS.format(number % 3)}\thats\n" for number in range(60))
@@ -132,3 +134,65 @@ def test_neo4j(hats: Path, tmp_path: Path, neo4j_url: str, monkeypatch: pytest.M
     assert quarantine.read_text() == (
         "file\tline\treason\nhats.tsv\t61\texpected 5 columns (id, title, image URL, pairs, category), got 2\n"
     )
+
+
+def test_prune(hats: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["taobao", str(hats), "--store", str(tmp_path / "store.lbdb"), "--prune"]
+    ingest.main(arguments)
+    hats.write_text("".join(TAOBAO.splitlines(keepends=True)[:50]).replace("#;#fit#:#slim", "", 1))
+    capsys.readouterr()
+    ingest.main(arguments)
+    printed = capsys.readouterr().out
+    assert re.findall(r"  removed +(\d+)\n", printed) == ["10", "31"]
+    assert _numbers(printed)["data version"] == 2
+    with graphstore.open(tmp_path / "store.lbdb") as store:
+        assert (store.num_items, store.num_training_triples) == (50, 149)
+
+
+def test_prune_removes_nothing_that_a_row_set_aside_could_be_about(hats: Path, tmp_path: Path) -> None:
+    location = tmp_path / "store.lbdb"
+    ingest.main(["taobao", str(hats), "--store", str(location)])
+    hats.write_text(TAOBAO.replace("7\titem 7\t", "7\titem 7"))  # a cell too few
+    with pytest.raises(
+        ValueError, match=r"would remove what the rows set aside are about \(1; see .*/quarantine.tsv\)"
+    ):
+        ingest.main(["taobao", str(hats), "--store", str(location), "--prune"])
+    assert len((tmp_path / "quarantine.tsv").read_text().splitlines()) == 2
+    with graphstore.open(location) as store:
+        assert store.num_items == 60
+    with pytest.raises(ValueError, match="--prune takes the files for the whole catalogue, --limit reads a part"):
+        ingest.main(["taobao", str(hats), "--store", str(location), "--prune", "--limit", "3"])
+
+
+def test_import_files(
+    hats: Path, tmp_path: Path, neo4j_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["taobao", str(hats), "--store", neo4j_url, "--neo4j-import", "files"]
+    refused = "holds 1 nodes, and an offline import would overwrite them: ingest"
+    with pytest.raises(graphstore.StoreError, match=refused):  # the mark of the tests
+        ingest.main(command)
+    with server.session(neo4j_url, os.environ[server.PASSWORD]) as database:
+        database.run("MATCH (n) DELETE n").consume()
+        try:
+            ingest.main(command)
+            assert database.run("MATCH (n) RETURN count(n)").value() == [0]
+        finally:
+            database.run("CREATE (:K3MTest)").consume()
+    files = tmp_path / "files"
+    printed = capsys.readouterr().out
+    assert f"in {files}:\n  neo4j-admin database import full @import.args\n" in printed
+    assert _numbers(printed)["triples"] == 180
+    assert (files / "Item-header.csv").read_text() == (
+        ":ID(Item),id:string,title:string,category:string,image_url:string,image:string,ord:long,first:long\n"
+    )
+    assert (files / "Item.csv").read_text().splitlines()[1] == '1,"1","item 1","hats",,,1,3'
+    assert (files / "HAS.csv").read_text().splitlines()[:2] == ['0,1,"brand","taobao",', '0,4,"fit","taobao",']
+    with pytest.raises(graphstore.StoreError, match="holds 1 nodes"):
+        ingest.main(command)
+
+
+def test_import_files_are_for_neo4j(hats: Path, tmp_path: Path) -> None:
+    location = str(tmp_path / "store.lbdb")
+    with pytest.raises(graphstore.StoreError, match="is no Neo4j database: ingest into it without import files"):
+        ingest.main(["taobao", str(hats), "--store", location, "--neo4j-import", str(tmp_path / "files")])

@@ -14,7 +14,7 @@ from analysis.floors import FLOORS
 from graphstore import Store, StoreError
 from k3m.applicability import Applicability
 from k3m.candidates import Candidates
-from tests.catalogues import KEPT_BACK_ONLY, tiny_catalogue, without_kept_back
+from tests.catalogues import KEPT_BACK_ONLY, Tables, tiny_catalogue, without_kept_back
 from tests.completions import PLANT, PLANTED, plant
 from tests.stores import DATABASES, KINDS, empty_database, ingested, store_of
 
@@ -155,6 +155,41 @@ def test_a_catalogue_that_grew_equals_one_made_at_once(kind: str, request: pytes
         assert training_view(grown, range(40)) == training_view(in_memory(), range(40))
         assert grown.property_names() == in_memory().property_names()
         assert grown.counts() == in_memory().counts()
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_catalogue_that_shrank_and_changed_equals_one_made_at_once(
+    kind: str, seed: int, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """New, changed and removed items and triples in one delta: the snapshots are equal to the byte but for the data
+    version and the place."""
+    before, after = tiny_catalogue(60, seed), changed_catalogue(tiny_catalogue(50, seed + 10), seed)
+    location = empty_database(kind, request)
+    ingested(location, before).close()
+    with graphstore.open(location, "w") as store:
+        for data in after.images.values():
+            store.images.add(data)
+        report = store.ingest(after.items, after.triples, after.properties, prune=True)
+        assert report.data_version == 2
+        assert min(report.items_removed, report.items_changed, report.triples_removed, report.triples_new) > 0
+        graphstore.write_snapshot(store, tmp_path / "delta")
+    with ingested(tmp_path / "fresh.lbdb", after) as fresh:
+        graphstore.write_snapshot(fresh, tmp_path / "fresh")
+    assert snapshot_files(tmp_path / "delta") == snapshot_files(tmp_path / "fresh")
+
+
+def changed_catalogue(tables: Tables, seed: int) -> Tables:
+    """Less a fifth of the items, some triples moved to other splits."""
+    random = np.random.default_rng(seed)
+    items = tables.items[random.random(len(tables.items)) < 0.8]
+    triples = tables.triples[tables.triples["item"].isin(items["id"])].copy()
+    triples.loc[random.random(len(triples)) < 0.1, "split"] = "valid"
+    return Tables(items, triples, tables.images, tables.properties)
+
+
+def snapshot_files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "snapshot.json"}
 
 
 @pytest.mark.parametrize("kind", DATABASES)

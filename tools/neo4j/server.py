@@ -2,6 +2,7 @@
 
     server.py run [--kept [--empty]] -- COMMAND...   COMMAND with a throw-away server, or the kept one (wiped first)
     server.py start|stop|status [--home DIR]         a server that is kept, its data under .neo4j/ or DIR
+    server.py import FILES [--home DIR]              load what `k3m ingest --neo4j-import FILES` wrote into that one
 
 COMMAND finds the server in K3M_TEST_NEO4J_URI (`neo4j://user@host:port/database`), its password in K3M_NEO4J_PASSWORD.
 Three ways, the first that can be had: the server that K3M_TEST_NEO4J_URI already names; Docker, if an engine answers;
@@ -28,6 +29,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import neo4j
@@ -131,13 +133,13 @@ def find_way() -> str:
     return "maven"
 
 
-def launch(way: str, home: Path, port: int, password: str) -> str:
-    """Start a server with its data in `home`; its handle. Does not wait until it answers."""
+def launch(way: str, home: Path, port: int, password: str, more: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Start a server with its data in `home`; its handle. Does not wait until it answers. `more`: its settings."""
     home.mkdir(parents=True, exist_ok=True)
-    return (launch_container if way == "docker" else launch_java)(home, port, password)
+    return (launch_container if way == "docker" else launch_java)(home, port, password, more)
 
 
-def launch_container(home: Path, port: int, password: str) -> str:
+def launch_container(home: Path, port: int, password: str, more: Mapping[str, str]) -> str:
     name = f"k3m-neo4j-{port}"
     (home / "data").mkdir(exist_ok=True)
     settings = {
@@ -146,7 +148,7 @@ def launch_container(home: Path, port: int, password: str) -> str:
         "NEO4J_server_memory_heap_max__size": HEAP,
         "NEO4J_server_memory_pagecache_size": PAGE_CACHE,
         "NEO4J_dbms_usage__report_enabled": "false",
-    }
+    } | {f"NEO4J_{name.replace('_', '__').replace('.', '_')}": value for name, value in more.items()}
     names = [word for setting in settings for word in ("-e", setting)]  # names alone: the values come by environment
     command = ["docker", "run", "-d", "--rm", "--name", name, "-p", f"127.0.0.1:{port}:7687", *names]
     command += ["--user", f"{os.getuid()}:{os.getgid()}", "-v", f"{home / 'data'}:/data", IMAGE]
@@ -154,14 +156,14 @@ def launch_container(home: Path, port: int, password: str) -> str:
     return name
 
 
-def launch_java(home: Path, port: int, password: str) -> str:
+def launch_java(home: Path, port: int, password: str, more: Mapping[str, str]) -> str:
     (home / "conf").mkdir(exist_ok=True)
     (home / "conf" / "neo4j.conf").write_text(
         f"server.bolt.listen_address=127.0.0.1:{port}\n"
         f"server.bolt.advertised_address=127.0.0.1:{port}\n"
         "server.http.enabled=false\n"
         "dbms.usage_report.enabled=false\n"
-        f"server.memory.pagecache.size={PAGE_CACHE}\n"
+        f"server.memory.pagecache.size={PAGE_CACHE}\n" + "".join(f"{name}={value}\n" for name, value in more.items())
     )
     java = ["java", "-cp", f"{jars()}/*"]
     if not (home / "data" / "dbms" / "auth.ini").exists():
@@ -205,12 +207,12 @@ def jars() -> Path:
     return library
 
 
-def start(home: Path, server: Server | None = None) -> Server:
+def start(home: Path, server: Server | None = None, more: Mapping[str, str] = MappingProxyType({})) -> Server:
     """A running server with its data in `home`; `server`: an earlier start, whose password the data asks for, and whose
-    port is kept."""
+    port is kept; `more`: settings of neo4j.conf."""
     way, port = find_way(), free_port(urlsplit(server.url).port if server else None)
     password = server.password if server else secrets.token_hex(24)
-    new = Server(way, f"neo4j://neo4j@127.0.0.1:{port}/neo4j", password, launch(way, home, port, password))
+    new = Server(way, f"neo4j://neo4j@127.0.0.1:{port}/neo4j", password, launch(way, home, port, password, more))
     try:
         wait_until_ready(new, home)
     except BaseException:  # an interrupt too: nothing is left running
@@ -290,6 +292,44 @@ def load(home: Path) -> Server | None:
 def save(server: Server, home: Path) -> None:
     with open(os.open(home / "server.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as state:
         json.dump(asdict(server), state)
+
+
+def import_kept(home: Path, files: Path) -> int:
+    """Load import files into the empty database of the kept server; it runs again afterwards, whatever happened."""
+    server = load(home)
+    if not (server and runs(server, home)):
+        raise Refused(f"no server is kept in {home}; start one with `make neo4j`")
+    with session(server.url, server.password) as database:
+        [nodes] = database.run("MATCH (n) RETURN count(n)").value()
+    if nodes:
+        raise Refused(f"{server.url} holds {nodes} nodes: an import is for an empty database")
+    stop(server, home)
+    try:
+        load_files(server.way, home, files)
+    finally:
+        server = start(home, server)
+        save(server, home)
+    with session(server.url, server.password) as database:
+        for statement in (files / "schema.cypher").read_text(encoding="utf-8").split(";\n")[:-1]:
+            database.run(statement).consume()
+        [nodes] = database.run("MATCH (n) RETURN count(n)").value()
+    say(f"{nodes} nodes imported; running at {server.url}")
+    return 0
+
+
+def load_files(way: str, home: Path, files: Path) -> None:
+    """What the import says goes to its log."""
+    words = ["database", "import", "full", "@import.args"]
+    if way == "docker":
+        mounted = ["-v", f"{home / 'data'}:/data", "-v", f"{files}:/files", "-w", "/files"]
+        user = f"{os.getuid()}:{os.getgid()}"
+        command = ["docker", "run", "--rm", "--user", user, *mounted, IMAGE, "neo4j-admin", *words]
+    else:
+        command = ["java", f"-Xmx{HEAP}", "-cp", f"{jars()}/*", "org.neo4j.cli.AdminTool", *words]
+    with (home / "import.log").open("wb") as log:
+        subprocess.run(
+            command, check=True, cwd=files, env=os.environ | {"NEO4J_HOME": str(home)}, stdout=log, stderr=log
+        )
 
 
 def start_kept(home: Path) -> int:
@@ -382,7 +422,8 @@ def split_at_dashes(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=["start", "stop", "status", "run"])
+    parser.add_argument("action", choices=["start", "stop", "status", "run", "import"])
+    parser.add_argument("files", nargs="?", type=lambda path: Path(path).resolve(), help="import: their folder")
     parser.add_argument(
         "--home", type=lambda path: Path(path).resolve(), default=KEPT, help="data folder of the kept server"
     )
@@ -392,10 +433,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(own)
     if bool(command) != (asked.action == "run"):
         parser.error("run takes a COMMAND after --, the others none")
+    if bool(asked.files) != (asked.action == "import"):
+        parser.error("import takes a folder of FILES, the others none")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` stops the server
     try:
         if asked.action == "run":
             return run(command, asked.home if asked.kept else None, asked.empty)
+        if asked.action == "import":
+            return import_kept(asked.home, asked.files)
         return {"start": start_kept, "stop": stop_kept, "status": status}[asked.action](asked.home)
     except (NoServer, Refused, subprocess.CalledProcessError) as error:
         say(str(error))
