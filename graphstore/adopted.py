@@ -1,16 +1,16 @@
 """A graph that exists, under its owner's labels, as a read-only store: a mapping file says which of its rows are items
 and triples (`mapping`). Nothing is copied into another database, and nothing is written.
 
-Opening it asks the two queries once. Item ids and fields, names of properties, texts of values and 16 bytes an item
-stay in memory. So do the triples, unless the mapping has a query for those of some items: then `neighbours` asks the
-database with every batch, and compares what comes, item by item, with a digest of what was read at first.
+Opening it reads both queries once. Item ids and fields, names of properties, texts of values and 16 bytes an item stay
+in memory. So do the triples, unless their query names $items: then `neighbours` asks the database with every batch, and
+compares what comes, item by item, with a digest of what was read at first.
 
 A triple's split is a function of (item, property, value, seed). The data version is a digest of all that was read.
 """
 
 import json
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -20,18 +20,20 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from graphstore import changes, tables
 from graphstore.arrays import Arrays, ArrayStore
-from graphstore.database import DatabaseStore
+from graphstore.database import Batch, DatabaseStore
 from graphstore.errors import MappingError, ReadOnlyStore, SchemaError, StoreError, UnsupportedQuery
 from graphstore.images import ImagePack, UnknownImage
-from graphstore.mapping import GraphMapping, Holdout, load_mapping
+from graphstore.mapping import GraphMapping, TripleQuery, load_mapping
 from graphstore.store import Counts, Edges, Neighbours
 from graphstore.tables import KEY, TRIPLE_COLUMNS, Ints
 
 Hashes = NDArray[np.uint64]
+_BATCH = 10_000
 
 
 class FolderImages(ImagePack):
@@ -90,22 +92,15 @@ class AdoptedStore(ArrayStore):
 
 
 class StreamedStore(AdoptedStore):
-    """An adopted graph whose mapping has a query for the triples of some items: they stay in the database."""
+    """An adopted graph whose triples stay in the database."""
 
     def _triples(self, splits: Collection[str | None]) -> pa.Table:
-        triples = read_triples(self.location, self.database, self.mapping)
-        if not np.array_equal(_item_digests(triples, self.arrays.items), self.content.digests):
-            raise self._changed()
-        return tables.of_splits(triples, splits)
+        return tables.of_splits(self._as_at_first(self.arrays.items["id"], self.content.digests), splits)
 
     def _neighbours(self, ords: Ints) -> Neighbours:
-        items = self.arrays.items.select(["id"]).take(pa.array(ords))
-        found = read_triples(self.location, self.database, self.mapping, items["id"].to_pylist())
-        tables.require_known_items(found, items["id"])
-        if not np.array_equal(_item_digests(found, items), self.content.digests[ords]):
-            raise self._changed()
-        training = tables.of_splits(found, (None,))
-        item = tables.positions(training["item"], items["id"].combine_chunks())
+        ids = self.arrays.items["id"].take(pa.array(ords))
+        training = tables.of_splits(self._as_at_first(ids, self.content.digests[ords]), (None,))
+        item = tables.positions(training["item"], ids.combine_chunks())
         position = np.arange(len(item)) - np.searchsorted(item, item)
         return Neighbours(
             np.searchsorted(item, np.arange(len(ords) + 1)).astype(np.int64),
@@ -122,15 +117,16 @@ class StreamedStore(AdoptedStore):
 
     def _without_lists(self) -> UnsupportedQuery:
         return UnsupportedQuery(
-            f"{self.location}: no second hop over triples that stay in the database: leave [triples] of_items out, or "
-            "train from a snapshot"
+            f"{self.location}: no second hop over triples that stay in the database: leave $items out of their query, "
+            "or train from a snapshot"
         )
 
-    def _changed(self) -> StoreError:
-        return StoreError(
-            f"{self.location}: the graph behind it was changed since it was opened, or of_items finds other triples "
-            "than query: open it again, and start a new run"
-        )
+    def _as_at_first(self, ids: pa.ChunkedArray, digests: Hashes) -> pa.Table:
+        """All triples of these items, if they are those that were read at first."""
+        triples, hashes = read_triples(self.location, self.database, self.mapping, ids)
+        if not np.array_equal(_item_digests(triples, hashes, ids), digests):
+            raise StoreError(f"{self.location}: the graph behind it was changed since it was opened: start a new run")
+        return triples
 
 
 @dataclass(frozen=True)
@@ -154,12 +150,11 @@ def adopt(path: Path) -> AdoptedStore:
     mapping = load_mapping(path)
     with _database(path, mapping) as database:
         items = _with_images_there(read_items(str(path), database, mapping), path, mapping)
-        triples = read_triples(str(path), database, mapping)
-    with _rows_of(f"{path} [triples]"):
-        tables.require_known_items(triples, items["id"])
-    arrays = Arrays.of(items, triples, tables.property_table(None), _data_version(items, triples))
-    content = Content(arrays, ArrayStore(arrays, ImagePack(path), str(path)).counts(), _item_digests(triples, items))
-    if mapping.triples.of_items is None:
+        triples, hashes = read_triples(str(path), database, mapping, items["id"])
+    digests = _item_digests(triples, hashes, items["id"])
+    arrays = Arrays.of(items, triples, tables.property_table(None), _data_version(items, digests))
+    content = Content(arrays, ArrayStore(arrays, ImagePack(path), str(path)).counts(), digests)
+    if not mapping.triples.streamed:
         return AdoptedStore(path, mapping, content)
     none = np.empty(0, dtype=np.int64)
     kept = replace(
@@ -178,33 +173,40 @@ def adopt(path: Path) -> AdoptedStore:
 def read_items(where: str, database: DatabaseStore, mapping: GraphMapping) -> pa.Table:
     """Items as `tables.item_table` has them, with title, category and image whether the mapping has them or not."""
     with _rows_of(f"{where} [items]"):
-        rows = _read(database, mapping.items.query, mapping.items.columns, ("id", *tables.ITEM_FIELDS))
+        texts = ("id", *tables.ITEM_FIELDS)
+        rows = _table(database.batches(mapping.items.query, {}), mapping.items.columns, texts)
         checked = changes.checked_types(tables.item_table(rows), {})
     return tables.with_columns(checked, tables.ITEM_FIELDS).combine_chunks()
 
 
 def read_triples(
-    where: str, database: DatabaseStore, mapping: GraphMapping, items: list[str] | None = None
-) -> pa.Table:
-    """Triples as `tables.triple_table` has them, all or those of `items`, with their splits."""
-    query = mapping.triples
+    where: str, database: DatabaseStore, mapping: GraphMapping, ids: pa.ChunkedArray
+) -> tuple[pa.Table, Hashes]:
+    """Triples of the items with these ids as `tables.triple_table` has them, with their splits, and their hashes. Where
+    the query names no $items, of all items, which these must be."""
     with _rows_of(f"{where} [triples]"):
-        if items is None or query.of_items is None:
-            rows = _read(database, query.query, query.columns, TRIPLE_COLUMNS)
-        else:
-            rows = _read(database, query.of_items, query.columns, TRIPLE_COLUMNS, items=items)
+        rows = _table(_batches_of(database, mapping.triples, ids), mapping.triples.columns, TRIPLE_COLUMNS)
         triples = tables.triple_table(rows)
+        tables.require_known_items(triples, ids)
+    hashes = _hashes(triples, mapping.holdout.seed)
     if mapping.holdout.share:
-        triples = triples.append_column("split", _drawn_splits(triples, mapping.holdout))
-    return tables.with_columns(triples, TRIPLE_COLUMNS).combine_chunks()
+        triples = triples.append_column("split", _drawn_splits(hashes, mapping.holdout.share))
+    return tables.with_columns(triples, TRIPLE_COLUMNS).combine_chunks(), hashes
 
 
-def _read(
-    database: DatabaseStore, query: str, columns: Mapping[str, str], texts: Collection[str], **parameters: Any
-) -> pa.Table:
-    """Rows of her query under our names; the columns in `texts` hold strings."""
+def _batches_of(database: DatabaseStore, triples: TripleQuery, ids: pa.ChunkedArray) -> Iterator[Batch]:
+    if not triples.streamed:
+        yield from database.batches(triples.query, {})
+        return
+    for start in range(0, max(len(ids), 1), _BATCH):
+        asked = ids[start : start + _BATCH].to_pylist()
+        yield from database.batches(triples.query, {"items": asked}, whole=True)
+
+
+def _table(batches: Iterable[Batch], columns: Mapping[str, str], texts: Collection[str]) -> pa.Table:
+    """Rows of the owner's query under our names; the columns in `texts` hold strings."""
     parts, read = [], 0
-    for names, rows in database.batches(query, parameters, whole=bool(parameters)):
+    for names, rows in batches:
         if sorted(names) != sorted(columns.values()):
             raise SchemaError(
                 f"the query returns {', '.join(names)}; columns names {', '.join(sorted(columns.values()))}"
@@ -272,29 +274,34 @@ def _with_images_there(items: pa.Table, path: Path, mapping: GraphMapping) -> pa
 # Hashes
 
 
-def _drawn_splits(triples: pa.Table, holdout: Holdout) -> pa.Array:
-    draws = _hashes(triples.select(KEY), holdout.seed) / 2**64
+def _drawn_splits(hashes: Hashes, share: float) -> pa.Array:
+    draws = hashes / 2**64
     names = np.full(len(draws), None, dtype=object)
-    names[draws < holdout.share] = "test"
-    names[draws < holdout.share / 2] = "valid"
+    names[draws < share] = "test"
+    names[draws < share / 2] = "valid"
     return pa.array(names, pa.string())
 
 
-def _item_digests(triples: pa.Table, items: pa.Table) -> Hashes:
-    """For each item the sum of its triples' hashes, splits included."""
-    sums = np.zeros(len(items), dtype=np.uint64)
-    np.add.at(sums, tables.positions(triples["item"], items["id"].combine_chunks()), _hashes(triples))
+def _hashes(triples: pa.Table, seed: int) -> Hashes:
+    """Of item, property, value and the seed. The lengths say where one ends and the next begins."""
+    rows = zip(*(triples[name].to_pylist() for name in KEY), strict=True)
+    texts = (f"{seed} {len(item)} {len(name)} {item}{name}{value}" for item, name, value in rows)
+    digests = b"".join([blake2b(text.encode(), digest_size=8).digest() for text in texts])
+    return np.frombuffer(digests, dtype="<u8")
+
+
+def _item_digests(triples: pa.Table, hashes: Hashes, ids: pa.ChunkedArray) -> Hashes:
+    """For each item the sum over its triples of hash times a number that stands for the split."""
+    names = pc.unique(triples["split"])
+    digests = [blake2b(repr(name).encode(), digest_size=8).digest() for name in names.to_pylist()]
+    numbers = np.frombuffer(b"".join(digests), dtype="<u8") | np.uint64(1)
+    sums = np.zeros(len(ids), dtype=np.uint64)
+    item = tables.positions(triples["item"], ids.combine_chunks())
+    np.add.at(sums, item, hashes * numbers[tables.positions(triples["split"], names)])
     return sums
 
 
-def _data_version(items: pa.Table, triples: pa.Table) -> int:
+def _data_version(items: pa.Table, digests: Hashes) -> int:
     """48 bits, which JSON holds everywhere."""
-    read = _hashes(items).tobytes() + _hashes(triples).tobytes()
-    return int.from_bytes(blake2b(read, digest_size=6).digest(), "big")
-
-
-def _hashes(table: pa.Table, *salt: int) -> Hashes:
-    """Of each row."""
-    rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
-    digests = (blake2b(json.dumps([*salt, *row]).encode(), digest_size=8).digest() for row in rows)
-    return np.frombuffer(b"".join(digests), dtype="<u8")
+    rows = json.dumps([(name, items[name].to_pylist()) for name in sorted(items.column_names)])
+    return int.from_bytes(blake2b(rows.encode() + digests.tobytes(), digest_size=6).digest(), "big")

@@ -385,7 +385,7 @@ class DatabaseStore(Store):
     @abstractmethod
     def batches(self, cypher: str, parameters: Mapping[str, Any], whole: bool = False) -> Iterator[Batch]:
         """Rows of somebody's query, some thousand at a time, one (perhaps empty) batch at least; errors as `query`'s.
-        With `whole` in one piece, for which a server that went away is asked again."""
+        With `whole` in one piece, which is faster, and for which a server that went away is asked again."""
 
     # Hooks
 

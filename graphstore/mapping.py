@@ -33,18 +33,19 @@ class ItemQuery:
 @dataclass(frozen=True, kw_only=True)
 class TripleQuery:
     query: str
+    """Of all triples; or, where it names $items, of the items with these ids: it is then asked batch by batch."""
     columns: dict[str, str]
-    """item, property and value to the query's columns; source and split where the graph has them."""
-    of_items: str | None = None
-    """The same rows of the items whose ids are in $items: neighbours are then asked for batch by batch."""
+    """item, property and value to the query's columns; source, split and original where the graph has them."""
 
     def __post_init__(self) -> None:
         _require_columns(self.columns, KEY)
         if unknown := [name for name in self.columns if name not in TRIPLE_COLUMNS]:
             raise MappingError(f"columns: unknown {', '.join(unknown)} (known: {', '.join(TRIPLE_COLUMNS)})")
-        _require_parameters("query", self.query, set())
-        if self.of_items is not None:
-            _require_parameters("of_items", self.of_items, {"items"})
+        _require_parameters("query", self.query, {"items"} if self.streamed else set())
+
+    @property
+    def streamed(self) -> bool:
+        return "items" in parameter_names(self.query)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -146,6 +146,7 @@ class Neo4jStore(DatabaseStore):
         self._address = f"{parts.scheme}://{host}"
         self._user, self.database = parts.username or "neo4j", parts.path.strip("/") or "neo4j"
         self.images = ImagePack(image_folder(url), self.read_only)
+        self._column_names: dict[str, list[str]] = {}
         self._driver: neo4j.Driver | None = None
         self._process = 0
         try:
@@ -203,7 +204,7 @@ class Neo4jStore(DatabaseStore):
 
     def batches(self, cypher: str, parameters: Mapping[str, Any], whole: bool = False) -> Iterator[Batch]:
         if whole:
-            yield self._run(cypher, parameters)
+            yield self._run_as_list(cypher.rstrip().rstrip(";"), parameters)
             return
         with self._named_errors(), self._session() as session:
             result = session.run(cypher, dict(parameters))
@@ -211,6 +212,15 @@ class Neo4jStore(DatabaseStore):
             yield names, [record.values() for record in result.fetch(_BATCH)]
             while result.peek() is not None:
                 yield names, [record.values() for record in result.fetch(_BATCH)]
+
+    def _run_as_list(self, cypher: str, parameters: Mapping[str, Any]) -> Batch:
+        """The rows as one list in one record: five times faster over Bolt than a record each."""
+        if cypher not in self._column_names:
+            self._column_names[cypher], _ = self._run(f"EXPLAIN {cypher}", parameters)
+        names = self._column_names[cypher]
+        row = ", ".join("`" + name.replace("`", "``") + "`" for name in names)
+        _, [[rows]] = self._run(f"CALL {{\n{cypher}\n}}\nRETURN collect([{row}])", parameters)
+        return names, rows
 
     def _run(self, cypher: str, parameters: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
         with self._named_errors(), self._session() as session:

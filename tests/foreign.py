@@ -21,9 +21,16 @@ PRODUCT = {"id": "sku", "title": "name", "category": "kind", "image": "photo"}
 LADYBUG_TYPES = {"string": "STRING", "double": "DOUBLE", "int64": "INT64", "bool": "BOOL"}
 FACTS = (
     "MATCH (p:Product)-[s:STATES]->(f:Fact){where} "
-    "RETURN p.sku AS product, f.name AS attribute, f.text AS content, s.feed AS feed, s.part AS part"
+    "RETURN p.sku AS product, f.name AS attribute, f.text AS content, s.feed AS feed, s.part AS part, s.raw AS raw"
 )
-FACT_COLUMNS = {"item": "product", "property": "attribute", "value": "content", "source": "feed", "split": "part"}
+FACT_COLUMNS = {
+    "item": "product",
+    "property": "attribute",
+    "value": "content",
+    "source": "feed",
+    "split": "part",
+    "original": "raw",
+}
 
 
 def their(name: str) -> str:
@@ -46,14 +53,14 @@ def plain(location: str) -> Iterator[Callable[..., Any]]:
 
 
 def facts_graph(location: str, tables: Tables) -> str:
-    """(:Product)-[:STATES {feed, part}]->(:Fact {name, text}), one Fact a property and value; the location again."""
+    """(:Product)-[:STATES {feed, part, raw}]->(:Fact {name, text}), one Fact a property and value; the location."""
     with plain(location) as run:
         if "://" not in location:
             types = {their(field.name): str(field.type) for field in as_arrow("items", tables.items).schema}
             declared = ", ".join(f"{name} {LADYBUG_TYPES[kind]}" for name, kind in types.items())
             run(f"CREATE NODE TABLE Product({declared}, PRIMARY KEY (sku))")
             run("CREATE NODE TABLE Fact(key STRING PRIMARY KEY, name STRING, text STRING)")
-            run("CREATE REL TABLE STATES(FROM Product TO Fact, feed STRING, part STRING)")
+            run("CREATE REL TABLE STATES(FROM Product TO Fact, feed STRING, part STRING, raw STRING)")
         for row in rows_of(tables.items):
             _create_product(run, {their(name): value for name, value in row.items()})
         facts = tables.triples[["property", "value"]].drop_duplicates().reset_index(drop=True)
@@ -71,7 +78,7 @@ def _create_product(run: Callable[..., Any], fields: dict[str, Any]) -> None:
 
 
 def _create_statement(run: Callable[..., Any], row: dict[str, Any]) -> None:
-    given = {FACT_COLUMNS[name]: row[name] for name in ("source", "split") if row.get(name) is not None}
+    given = {FACT_COLUMNS[name]: row[name] for name in ("source", "split", "original") if row.get(name) is not None}
     theirs = ", ".join(f"{name}: ${name}" for name in given)
     cypher = f"MATCH (p:Product), (f:Fact) WHERE p.sku = $item AND f.key = $key CREATE (p)-[:STATES {{{theirs}}}]->(f)"
     run(cypher, item=row["item"], key=row["key"], **given)
@@ -86,8 +93,7 @@ def facts_mapping(location: str, tables: Tables, folder: Path, streamed: bool) -
         folder / "map.toml",
         location,
         items={"query": f"MATCH (p:Product) RETURN {returned}", "columns": fields},
-        triples={"query": FACTS.format(where=""), "columns": FACT_COLUMNS}
-        | ({"of_items": FACTS.format(where=" WHERE p.sku IN $items")} if streamed else {}),
+        triples={"query": FACTS.format(where=" WHERE p.sku IN $items" if streamed else ""), "columns": FACT_COLUMNS},
     )
 
 
@@ -136,6 +142,6 @@ def shop_mapping(location: str, tables: Tables, path: Path, streamed: bool = Tru
     """The documented mapping at `path`, the photographs beside it; `sections` replace its own."""
     mapping = documented_mapping() | sections
     if not streamed:
-        del mapping["triples"]["of_items"]
+        mapping["triples"]["query"] = mapping["triples"]["query"].replace(" WHERE p.sku IN $items", "")
     _write_photographs(path.parent, tables)
     return mapping_file(path, **(mapping | {"database": location}))

@@ -1,6 +1,7 @@
 """Every kind of store with one graph in it, for the tests that all kinds must pass."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,11 +12,14 @@ from tests.foreign import facts_graph, facts_mapping
 
 DATABASES = ["ladybug", pytest.param("neo4j", marks=pytest.mark.neo4j)]
 KINDS = ["memory", "snapshot", *DATABASES]
-ADOPTED = [
-    pytest.param(f"{way} from {database}", marks=[pytest.mark.neo4j] if database == "neo4j" else [])
-    for way in ("adopted", "streamed")
-    for database in ("ladybug", "neo4j")
-]
+
+
+def _adopted(way: str) -> list[Any]:
+    marked = {"ladybug": [], "neo4j": [pytest.mark.neo4j]}
+    return [pytest.param(f"{way} from {database}", marks=marks) for database, marks in marked.items()]
+
+
+ADOPTED, STREAMED = _adopted("adopted"), _adopted("streamed")
 """The same content under other labels (tests/foreign.py), its triples in memory or asked for batch by batch."""
 
 

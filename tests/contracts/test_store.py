@@ -27,7 +27,7 @@ from graphstore import (
 )
 from graphstore.tables import TRIPLE_COLUMNS
 from tests.catalogues import Tables
-from tests.stores import ADOPTED, DATABASES, KINDS, empty_database, ingested, store_of
+from tests.stores import ADOPTED, DATABASES, KINDS, STREAMED, empty_database, ingested, store_of
 
 PICTURE = b"not decoded by a store"
 WIDE_A, GRIN = "\uff21", "\U0001f600"
@@ -78,7 +78,7 @@ COUNTS = Counts(
 )
 
 
-@pytest.fixture(params=[*KINDS, *ADOPTED])
+@pytest.fixture(params=[*KINDS, *ADOPTED, *STREAMED])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     with store_of(request.param, four_items(), request) as opened:
         yield opened
@@ -142,11 +142,15 @@ def test_neighbours_of_nothing_and_of_items_without_any(store: Store, ords: list
     assert [len(found.property), len(found.value), len(found.edge_id)] == [0, 0, 0]
 
 
+LISTS = pytest.mark.parametrize("store", [*KINDS, *ADOPTED], indirect=True)
+
+
 def no_edges() -> Edges:
     nothing = np.zeros(0, dtype=np.int64)
     return Edges(nothing, nothing, nothing, nothing, nothing)
 
 
+@LISTS
 def test_value_degrees_count_training_triples_up_to_a_bound(store: Store) -> None:
     assert store.value_degrees([2, 5, 0, 2, 4], most=10).tolist() == [2, 0, 1, 2, 1]
     assert store.value_degrees([2, 5, 0], most=1).tolist() == [1, 0, 1]
@@ -155,6 +159,7 @@ def test_value_degrees_count_training_triples_up_to_a_bound(store: Store) -> Non
         store.value_degrees([0, 6, -1], most=5)
 
 
+@LISTS
 def test_value_edges_are_the_training_triples_at_places_of_a_values_list(store: Store) -> None:
     """red: <a, colour, red> is edge 3, <b, colour, red> edge 5; 😀: <Z, tag, 😀> is edge 1."""
     found = store.value_edges([2, 4, 2, 2], np.array([[1, 0], [-1, 0], [-1, -1], [0, 0]]), no_edges())
@@ -166,6 +171,7 @@ def test_value_edges_are_the_training_triples_at_places_of_a_values_list(store: 
     assert {array.dtype for array in vars(found).values()} == {np.dtype(np.int64)}
 
 
+@LISTS
 def test_value_edges_less_the_triples_named(store: Store) -> None:
     """Row 1's list of red lacks <a, colour, red>."""
     without = Edges(*(np.array([number]) for number in (1, 1, 0, 2, 3)))
@@ -173,15 +179,26 @@ def test_value_edges_less_the_triples_named(store: Store) -> None:
     assert (found.item.tolist(), found.edge_id.tolist()) == ([1, 2], [3, 5])
 
 
+@LISTS
 def test_value_edges_of_nothing(store: Store) -> None:
     for values, positions in (([], np.zeros((0, 2), dtype=np.int64)), ([2], np.array([[-1]]))):
         assert [len(column) for column in vars(store.value_edges(values, positions, no_edges())).values()] == [0] * 5
 
 
+@LISTS
 def test_a_place_behind_the_end_of_a_list_is_named(store: Store) -> None:
     without = Edges(*(np.array([number]) for number in (0, 1, 0, 2, 3)))
     with pytest.raises(UnknownItems, match=r"has no training triple at a place asked for of value 2, 5, 6 \(3 unknown"):
         store.value_edges([2, 4, 5, 6], np.array([[1], [0], [0], [0]]), without)
+
+
+@pytest.mark.parametrize("store", STREAMED, indirect=True)
+def test_triples_that_stay_in_a_foreign_database_have_no_lists_of_values(store: Store) -> None:
+    for ask in (lambda: store.value_degrees([2], most=1), lambda: store.value_edges([2], np.array([[0]]), no_edges())):
+        with pytest.raises(
+            UnsupportedQuery, match=r"no second hop over triples that stay in the database: leave \$items"
+        ):
+            ask()
 
 
 def test_unknown_items_and_values_are_named(store: Store) -> None:

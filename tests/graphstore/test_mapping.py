@@ -29,7 +29,7 @@ def load(mapping: dict[str, Any], folder: Path) -> Any:
 
 def test_what_is_left_out_is_nothing(tmp_path: Path) -> None:
     mapping = load(GOOD, tmp_path)
-    assert (mapping.images, mapping.triples.of_items) == (None, None)
+    assert (mapping.images, mapping.triples.streamed) == (None, False)
     assert (mapping.holdout.share, mapping.holdout.seed) == (0.0, 0)
 
 
@@ -37,6 +37,7 @@ def test_the_documented_example(tmp_path: Path) -> None:
     mapping = load(documented_mapping(), tmp_path)
     assert mapping.items.columns["id"] == "sku"
     assert mapping.images.folder == "photos"
+    assert mapping.triples.streamed
     assert mapping.holdout.share == 0.1
 
 
@@ -59,7 +60,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (changed("triples", columns={"item": "i", "value": "v"}), r"\[triples\] columns must name property"),
     (changed("triples", columns=THREE | {"weight": "w"}), r"\[triples\] columns: unknown weight \(known: item, "),
     (changed("items", query="MATCH (p {sku: $id}) RETURN p"), r"\[items\] query takes no parameter \(got \$id\)"),
-    (changed("triples", of_items="MATCH (p)"), r"\[triples\] of_items takes \$items \(got none\)"),
+    (changed("triples", query="$items $id"), r"\[triples\] query takes \$items \(got \$id, \$items\)"),
     (GOOD | {"holdout": {"share": 1.0}}, r"\[holdout\] share must be in \[0, 1\) \(got 1.0\)"),
     (GOOD | {"holdout": {"seed": 1.5}}, r"seed must be of type int \(got float\)"),
     (
@@ -95,7 +96,6 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
 
 def test_the_digest_is_of_what_the_split_follows_from(tmp_path: Path) -> None:
     own = load(GOOD, tmp_path).digest()
-    for other in (GOOD | {"database": "moved.lbdb"}, changed("triples", of_items="MATCH $items")):
-        assert load(other, tmp_path).digest() == own
+    assert load(GOOD | {"database": "moved.lbdb"}, tmp_path).digest() == own
     for other in (changed("triples", query="MATCH other"), changed("triples", columns=THREE | {"value": "w"})):
         assert load(other, tmp_path).digest() != own

@@ -16,7 +16,9 @@ import graphstore
 import k3m
 from graphstore import Store, StoreError
 from k3m import train
+from k3m.batch import ProductBatch
 from k3m.config import Config
+from k3m.trainer import Trainer
 from tests.catalogues import Tables, tiny_catalogue, without_kept_back
 from tests.foreign import plain, shop_graph, shop_mapping
 from tests.k3m.conftest import TINY
@@ -29,8 +31,9 @@ EVERY = (None, "valid", "test")
 
 
 def split_of(item: str, property: str, value: str, seed: int = SEED) -> str | None:
-    """Worked out again from what docs/adopt.md says."""
-    digest = blake2b(json.dumps([seed, item, property, value]).encode(), digest_size=8).digest()
+    """By the rule of docs/adopt.md."""
+    text = f"{seed} {len(item)} {len(property)} {item}{property}{value}"
+    digest = blake2b(text.encode(), digest_size=8).digest()
     draw = int.from_bytes(digest, "little") / 2**64
     return "valid" if draw < SHARE / 2 else "test" if draw < SHARE else None
 
@@ -170,6 +173,24 @@ def test_a_graph_that_changes_is_noticed(change: str, location: str, tmp_path: P
         assert again.data_version != version
         with pytest.raises(ValueError, match=f"was begun on data version {version}, .* start a new run"):
             train.resume(again, tmp_path / "run", config())
+
+
+def test_a_change_during_training_leaves_a_checkpoint(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mapping = shop_mapping(location, shop(), tmp_path / "shop.toml", holdout=HOLDOUT)
+    own_step = Trainer._train_step
+
+    def changed_after_the_third(self: Trainer, batch: ProductBatch) -> dict[str, float]:
+        if self.state.step == 2:
+            with plain(location) as run:
+                run("MATCH (p:Product) SET p.size = 'other'")
+        return own_step(self, batch)
+
+    monkeypatch.setattr(Trainer, "_train_step", changed_after_the_third)
+    with pytest.raises(SystemExit, match=r"stopped after step \d+ \(.*graph behind it was changed since it was opened"):
+        trained(graphstore.open(mapping), tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
 def test_the_graph_is_as_it_was(mapping: Path, location: str, tmp_path: Path) -> None:
