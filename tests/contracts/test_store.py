@@ -439,7 +439,7 @@ def test_without_prune_nothing_is_removed(writable: Store) -> None:
 
 
 def test_an_empty_source_is_one(writable: Store) -> None:
-    triples = pd.DataFrame([("a", "colour", "red", "", None)], columns=list(TRIPLE_COLUMNS))
+    triples = pd.DataFrame([("a", "colour", "red", "", None, None)], columns=list(TRIPLE_COLUMNS))
     assert writable.ingest(four_items().items, triples).triples_changed == 1
     assert writable.ingest(four_items().items, triples).triples_unchanged == 1
     assert writable.triples()["source"].to_pylist()[3] == ""
@@ -455,8 +455,8 @@ def test_prune_removes_what_the_tables_lack(writable: Store) -> None:
     assert report == IngestReport(0, 0, 3, 0, 0, 2, data_version=2, items_removed=1, triples_removed=6)
     assert writable.items(["price"]).to_pydict() == {"id": ["Z", "b", "é"], "price": [0.0, 1.5, 2.0]}
     assert rows(writable.triples([None, "valid", "test"])) == [
-        ("Z", "tag", WIDE_A, "feed", None),
-        ("b", "colour", "red", "feed", None),
+        ("Z", "tag", WIDE_A, "feed", None, None),
+        ("b", "colour", "red", "feed", None, None),
     ]
     assert writable.property_names() == ["colour", "tag"]
     assert writable.value_texts([0, 1]).tolist() == ["red", WIDE_A]
