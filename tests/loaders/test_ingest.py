@@ -187,7 +187,7 @@ def test_import_files(
         ":ID(Item),id:string,title:string,category:string,image_url:string,image:string,ord:long,first:long\n"
     )
     assert (files / "Item.csv").read_text().splitlines()[1] == '1,"1","item 1","hats",,,1,3'
-    assert (files / "HAS.csv").read_text().splitlines()[:2] == ['0,1,"brand","taobao",', '0,4,"fit","taobao",']
+    assert (files / "HAS.csv").read_text().splitlines()[:2] == ['0,1,"brand","taobao",,', '0,4,"fit","taobao",,']
     with pytest.raises(graphstore.StoreError, match="holds 1 nodes"):
         ingest.main(command)
 
