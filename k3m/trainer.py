@@ -74,10 +74,13 @@ class Trainer:
                 for batch in batches:
                     self._take(batch, bar)
                     self._validate_and_save()
-        except (KeyboardInterrupt, StoreError) as stop:
+        except KeyboardInterrupt:
             self._save()
-            reason = f" ({stop})" if isinstance(stop, StoreError) else ""
-            raise SystemExit(f"stopped after step {self.state.step}{reason}: --resume goes on from there") from None
+            raise SystemExit(f"stopped after step {self.state.step}: --resume goes on from there") from None
+        except StoreError as error:  # gone, or changed by an ingest: resume refuses other data
+            self._save()
+            hint = "--resume goes on from there, if the data are the same"
+            raise SystemExit(f"stopped after step {self.state.step} ({error}): {hint}") from None
         finally:
             bar.close()
 
