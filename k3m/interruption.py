@@ -11,13 +11,18 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """While it is entered, both signals raise KeyboardInterrupt, at once or, inside `held()`, at its end."""
+    """While it is entered, both signals raise KeyboardInterrupt, at once or, inside `held()`, at its end.
+
+    Python drops an exception that falls into a destructor: what was raised in vain is raised again by the next
+    `held()`.
+    """
 
     def __init__(self) -> None:
         self._holding = self._pending = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
+        self._pending = False
         if threading.current_thread() is threading.main_thread():  # no other may set handlers
             self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
@@ -36,10 +41,9 @@ class Interruption:
         finally:
             self._holding = False
         if self._pending:
-            self._pending = False
             raise KeyboardInterrupt
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._pending = True
         if not self._holding:
             raise KeyboardInterrupt
-        self._pending = True

@@ -39,3 +39,15 @@ def test_the_handlers_before_come_back() -> None:
 def test_an_error_within_what_is_held_comes_out_as_it_is() -> None:
     with pytest.raises(ValueError, match="of the step"), Interruption() as interruption, interruption.held():
         raise ValueError("of the step")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_falls_into_a_destructor_interrupts_at_the_next_end() -> None:
+    class Destroyed:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    with Interruption() as interruption:
+        Destroyed()  # Python drops what a destructor raises
+        with pytest.raises(KeyboardInterrupt), interruption.held():
+            pass
