@@ -33,6 +33,24 @@ class ItemInitialisation(nn.Module):
         return self.dropout(total / (text_valid.sum(1) + image_valid.sum(1)).clamp(min=1)[:, None])
 
 
+class SharedValues(nn.Module):
+    """v_x read with the items that share the value, other items than the triple's own: v_x + sigma(W4 [mean of their c
+    || v_x]). What is not in the paper: it lets items that look like the value's inform one that is cold."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.w4 = nn.Linear(2 * width, width)
+
+    def forward(
+        self, value: Float[Tensor, "E D"], shared: Float[Tensor, "Z D"], triple: Int[Tensor, " Z"]
+    ) -> Float[Tensor, "E D"]:
+        """`shared`: c of the items that share, for each the visible triple whose value it is; a value that nobody
+        shares stays as it is."""
+        mean = scatter(shared, triple, dim=0, dim_size=len(value), reduce="mean")
+        is_shared = torch.zeros(len(value), 1, device=value.device).index_fill(0, triple, 1.0)
+        return value + is_shared * elu(self.w4(torch.cat([mean, value], dim=1)))
+
+
 class StructureAggregation(nn.Module):
     """The paper's "enhanced GAT": t_x = W1 [c || p_x || v_x], b_x = LeakyReLU(W2 t_x), a_x = softmax over the item's
     triples of b_x, c* = W3 c + sigma(mean over heads of sum_x a_x t_x). W1 and W2 are per head; sigma, open in the

@@ -1,25 +1,29 @@
 """A batch: what the sampler drew, as tensors. Each distinct property and value string is there once, with indices
 into it.
 
-Legend: B items, L title tokens, h w pixels, M patches, S strings, W tokens a string, E visible triples, Q hidden
-triples, K replaced values and N replaced items of each.
+Legend: B items, A of them and those that share their values, L title tokens, P objects of a photograph, S strings, W
+tokens a string, R sequences, V their tokens, E visible triples, Q hidden triples, K replaced values and N replaced
+items of each, Z shared values.
 """
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from k3m import masking, photographs, rng
+from k3m import masking, rng
 from k3m.config import Config
-from k3m.photographs import PATCH
+from k3m.corruption import Corruption
+from k3m.photographs import PhotographReader, Photographs
 from k3m.sampler import HAS, Subgraph, Triples
+from k3m.sequences import pair_sequences
 from k3m.text import OF, TextTokenizer
 
 
@@ -29,12 +33,11 @@ class ProductBatch:
 
     item: Int[Tensor, " B"]
     """Ordinals of the items in the store."""
-    title: Int[Tensor, "B L"]
-    """Tokens, some masked; [CLS] first."""
-    pixels: Float[Tensor, "B 3 h w"]
-    """Photograph in [-1, 1]."""
-    has_title: Bool[Tensor, " B"]
-    has_image: Bool[Tensor, " B"]
+    title: Int[Tensor, "A L"]
+    """Tokens, some masked; [CLS] first. Those of the B items come first."""
+    has_title: Bool[Tensor, " A"]
+    photographs: Photographs
+    """Likewise of A items."""
     strings: Int[Tensor, "S W"]
     """Tokens of each distinct property and value of the batch."""
     triple_item: Int[Tensor, " E"]
@@ -46,20 +49,30 @@ class ProductBatch:
     hidden_property: Int[Tensor, " Q"]
     hidden_value: Int[Tensor, " Q"]
     hidden_edge: Int[Tensor, " Q"] | None = None
-    """Where nothing is hidden and triples are asked for by leaving one out: the visible triple that each is."""
+    """Where nothing is hidden and triples are asked for by leaving one out: the visible triple that each is; -1 for one
+    that is not shown."""
     negative_values: Int[Tensor, "Q K"] | None = None
     """Replaced values, rows of `strings`; the mask is False where a draw is no negative (a training triple, or no
     draw at all)."""
     negative_values_mask: Bool[Tensor, "Q K"] | None = None
+    values_drawn_from: Int[Tensor, " Q"] | None = None
+    """How many values those are a draw of; where they are all of them, their own number."""
     negative_items: Int[Tensor, "Q N"] | None = None
     """Replaced items, rows of the batch; the mask likewise."""
     negative_items_mask: Bool[Tensor, "Q N"] | None = None
-    title_labels: Int[Tensor, "B L"] | None = None
+    title_labels: Int[Tensor, "A L"] | None = None
     """Token asked for by MLM, else -100."""
-    patches_asked: Bool[Tensor, "B M"] | None = None
-    """Patches asked for by MOM."""
-    patches_zeroed: Bool[Tensor, "B M"] | None = None
+    objects_asked: Bool[Tensor, "A P"] | None = None
+    """Objects asked for by MOM."""
+    objects_zeroed: Bool[Tensor, "A P"] | None = None
     """Those of them that the model does not see."""
+    sequences: Int[Tensor, "R V"] | None = None
+    """Where knowledge is read as sequences: tokens of the items' visible pairs."""
+    segments: Int[Tensor, "R V"] | None = None
+    """2x for the property and 2x + 1 for the value of visible triple x, -1 for neither."""
+    shared_triple: Int[Tensor, " Z"] | None = None
+    """With a second hop that the model reads: a visible triple, and an item (of the A) that shares its value."""
+    shared_item: Int[Tensor, " Z"] | None = None
     hubs: int | None = None
     """Values that the second hop passed over; None without one."""
 
@@ -80,6 +93,10 @@ class CandidateOrdinals:
         order = np.lexsort((value, row))
         indptr = np.searchsorted(row[order], np.arange(len(properties) + 1))
         return cls(indptr, value[order])
+
+    def number(self, hidden: Triples) -> NDArray[np.int64]:
+        """Candidates of each hidden triple's property, [Q]."""
+        return np.diff(self.indptr)[hidden.property]
 
     def draw(
         self, hidden: Triples, keys: NDArray[np.uint64], turn: NDArray[np.int64], k: int
@@ -104,26 +121,39 @@ class BatchMaker:
     value_texts: NDArray[np.object_]
     """Training values by ordinal: those that can be hidden or drawn as negatives."""
     candidates: CandidateOrdinals
+    reader: PhotographReader
     training: bool
     epoch: int = 0
     without: frozenset[str] = field(default_factory=frozenset)
     """Modalities to leave out: title, image, graph."""
 
     def __call__(self, data: HeteroData, subgraph: Subgraph) -> ProductBatch:
-        titles = [None if "title" in self.without else title for title in data["item"]["title"]]
-        images = [None if "image" in self.without else image for image in data["item"]["image"]]
+        titles, images = self._shown(data, subgraph, "title"), self._shown(data, subgraph, "image")
+        seeds = len(subgraph.digests)
         batch = ProductBatch(
-            item=data["item"].n_id,
-            title=_tensor(self.tokenizer.titles(titles, self.config.data.title_tokens)),
-            pixels=photographs.decode(images, self.config.data.image_height, self.config.data.image_width),
+            item=data["item"].n_id[:seeds],
+            title=_tensor(self.tokenizer.titles(titles, self.config.text.title_tokens)),
             has_title=torch.tensor([bool(title) for title in titles]),
-            has_image=torch.tensor([image is not None for image in images]),
-            hubs=None,
+            photographs=self.reader(images),
             **self._triples(data, subgraph),
         )
         return self._masked(batch, subgraph) if self.training else batch
 
-    def _triples(self, data: HeteroData, subgraph: Subgraph) -> dict[str, Tensor]:
+    def _shown(self, data: HeteroData, subgraph: Subgraph, field: str) -> list[Any]:
+        """Titles or images of all items, None where there is none."""
+        found = np.asarray(data["item"][field], dtype=object)
+        if field in self.without:
+            return [None] * len(found)
+        if self.training:
+            seeds, corruption = len(subgraph.digests), self._corruption(subgraph)
+            change = corruption.titles if field == "title" else corruption.images
+            found = np.concatenate([change(found[:seeds]), found[seeds:]])
+        return found.tolist()
+
+    def _corruption(self, subgraph: Subgraph) -> Corruption:
+        return Corruption(self.config.corrupt, self._keys(subgraph, "corruption"))
+
+    def _triples(self, data: HeteroData, subgraph: Subgraph) -> dict[str, Any]:
         """Visible and hidden triples and replacements, as indices into one list of distinct strings."""
         item, prop, value, edge = self._visible(data, subgraph)
         by_leaving_out = self.training and self.config.loss.leave_one_out
@@ -147,30 +177,60 @@ class BatchMaker:
         rows |= {name: _tensor(array) for name, array in replacements.items()}
         if by_leaving_out:
             rows["hidden_edge"] = _tensor(edge)
-        tokens = self.tokenizer.strings(strings.tolist(), self.config.data.string_tokens)
-        return rows | {"strings": _tensor(tokens), "triple_item": _tensor(item), "hidden_item": _tensor(hidden.item)}
+        tokens = self.tokenizer.strings(strings.tolist(), self.config.text.string_tokens)
+        rows |= {"strings": _tensor(tokens), "triple_item": _tensor(item), "hidden_item": _tensor(hidden.item)}
+        return rows | self._sequences(item, prop, value) | self._sharing(subgraph, edge)
+
+    def _sequences(
+        self, item: NDArray[np.int64], prop: NDArray[np.object_], value: NDArray[np.object_]
+    ) -> dict[str, Tensor]:
+        if self.config.text.knowledge == "strings":
+            return {}
+        tokens, segments = pair_sequences(self.tokenizer, item, prop, value, self.config.text.string_tokens)
+        return {"sequences": _tensor(tokens), "segments": _tensor(segments)}
+
+    def _sharing(self, subgraph: Subgraph, edge: NDArray[np.int64]) -> dict[str, Tensor]:
+        """The second hop, as far as its triples are shown."""
+        if subgraph.further is None:
+            return {}
+        triple = edge[subgraph.further.via]
+        there = triple >= 0
+        return {
+            "shared_triple": _tensor(triple[there]),
+            "shared_item": _tensor(subgraph.further.triples.item[there]),
+        }
 
     def _visible(
         self, data: HeteroData, subgraph: Subgraph
     ) -> tuple[NDArray[np.int64], NDArray[np.object_], NDArray[np.object_], NDArray[np.int64]]:
-        """The triples that the model sees, by item (item, property, value): those drawn, and `<item, field, value>` for
-        each visible item field. Also the place in them of each of those drawn."""
-        drawn = slice(0, 0) if "graph" in self.without else slice(None)
-        texts = np.asarray(data["value"]["text"], dtype=object)[data[HAS].edge_index[1].numpy()]
-        fields = [
+        """The triples that the model sees, by item (item, property, value): those drawn, less what corruption drops,
+        and `<item, field, value>` for each visible item field. Also the place in them of each of those drawn, -1 for
+        one that is not shown."""
+        drawn = subgraph.visible
+        shown = np.full(len(drawn), "graph" not in self.without)
+        if self.training:
+            shown &= self._corruption(subgraph).shown(drawn.item)
+        texts = np.asarray(data["value"]["text"], dtype=object)[data[HAS].edge_index[1].numpy()[: len(drawn)]]
+        rows, names, values = self._fields(data, len(subgraph.digests))
+        item = np.concatenate([drawn.item[shown], rows])
+        order = np.argsort(item, kind="stable")
+        prop = np.concatenate([self.property_names[drawn.property[shown]], names])
+        place = np.full(len(drawn), -1)
+        place[shown] = np.argsort(order, kind="stable")[: int(shown.sum())]
+        return item[order], prop[order], np.concatenate([texts[shown], values])[order], place
+
+    def _fields(
+        self, data: HeteroData, items: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.object_], NDArray[np.object_]]:
+        """Of each visible field that an item has: its row, the field's name, the value."""
+        found = [
             (row, name, str(value))
             for name in self.config.visible.fields
-            for row, value in enumerate(data["item"][name])
+            for row, value in enumerate(data["item"][name][:items])
             if value is not None
         ]
-        rows, names, values = (
-            (np.array(column, dtype=object) for column in zip(*fields, strict=True)) if fields else [[]] * 3
-        )
-        item = np.concatenate([subgraph.visible.item[drawn], np.asarray(rows, dtype=np.int64)])
-        order = np.argsort(item, kind="stable")
-        prop = np.concatenate([self.property_names[subgraph.visible.property[drawn]], names])
-        place = np.argsort(order, kind="stable")[: len(subgraph.visible)]
-        return item[order], prop[order], np.concatenate([texts[drawn], values])[order], place
+        rows, names, values = zip(*found, strict=True) if found else ((), (), ())
+        return np.array(rows, dtype=np.int64), np.array(names, dtype=object), np.array(values, dtype=object)
 
     def _replacements(self, subgraph: Subgraph, hidden: Triples) -> dict[str, NDArray]:
         """Replaced values (as ordinals) and replaced items. One that makes a training triple is masked out; kept-back
@@ -185,10 +245,12 @@ class BatchMaker:
             keys[:, None], turn[:, None] * rng.STREAM + rng.STREAM // 2 + np.arange(loss.item_negatives)
         )
         others = (draws * len(subgraph.digests)).astype(np.int64)
+        whole = self.candidates.number(hidden) <= loss.value_negatives
         known_value = self._known(subgraph, hidden.item[:, None], hidden.property[:, None], values)
         return {
             "negative_values": values,
             "negative_values_mask": used & ~known_value,
+            "values_drawn_from": np.where(whole, (used & ~known_value).sum(1), self.candidates.number(hidden) - 1),
             "negative_items": others,
             "negative_items_mask": ~self._known(subgraph, others, hidden.property[:, None], hidden.value[:, None]),
         }
@@ -203,19 +265,18 @@ class BatchMaker:
 
     def _masked(self, batch: ProductBatch, subgraph: Subgraph) -> ProductBatch:
         loss = self.config.loss
-        title, labels = masking.mask_titles(
-            batch.title.numpy(), self._keys(subgraph, "mlm"), loss.mask_title, self.tokenizer.size
+        seeds, title, there = len(batch.item), batch.title.numpy(), batch.photographs.there.numpy()
+        masked, labels = masking.mask_titles(
+            title[:seeds], self._keys(subgraph, "mlm"), loss.mask_title, self.tokenizer.vocabulary
         )
-        patches = (batch.pixels.shape[2] // PATCH) * (batch.pixels.shape[3] // PATCH)
-        asked, zeroed = masking.mask_objects(
-            batch.has_image.numpy(), self._keys(subgraph, "mom"), loss.mask_image, patches
-        )
+        asked, zeroed = masking.mask_objects(there[:seeds], self._keys(subgraph, "mom"), loss.mask_image)
+        # Nothing is asked of the items behind the seeds.
         return dataclasses.replace(
             batch,
-            title=_tensor(title),
-            title_labels=_tensor(labels),
-            patches_asked=_tensor(asked),
-            patches_zeroed=_tensor(zeroed),
+            title=_tensor(np.concatenate([masked, title[seeds:]])),
+            title_labels=_tensor(np.concatenate([labels, np.full_like(title[seeds:], masking.IGNORED)])),
+            objects_asked=_tensor(np.concatenate([asked, np.zeros_like(there[seeds:])])),
+            objects_zeroed=_tensor(np.concatenate([zeroed, np.zeros_like(there[seeds:])])),
         )
 
     def _keys(self, subgraph: Subgraph, purpose: str) -> NDArray[np.uint64]:

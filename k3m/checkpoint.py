@@ -65,7 +65,9 @@ def load_checkpoint(model: nn.Module, optimizer: torch.optim.Optimizer, path: Pa
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
     """Named tensors, each once: the MLM head shares the token embedding."""
-    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+    kept = model.state_dict().keys()
+    buffers = {name: buffer for name, buffer in model.named_buffers() if name in kept}
+    return {name: parameter.detach() for name, parameter in model.named_parameters()} | buffers
 
 
 def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -13,7 +13,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
+ImageFront = Literal["pixels", "open_clip", "faster_rcnn"]
+TextFront = Literal["wordpiece", "pretrained"]
+Knowledge = Literal["strings", "sequence"]
+TOWERS = {"pixels": "", "open_clip": "ViT-B-32", "faster_rcnn": "fasterrcnn_resnet50_fpn"}
+"""Of each front end, by default."""
 Fusion = Literal["mean", "soft", "hard", "off"]
+Link = Literal["margin", "softmax"]
+Score = Literal["transe", "transe_squared", "complex"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -42,16 +49,6 @@ class DataConfig:
     """Draw neighbours with replacement."""
     property_cap: int = 0
     """Visible triples of one property an item at most; 0 for no cap."""
-    title_tokens: int = 36
-    """Longest title in WordPiece tokens; longer ones are cut."""
-    string_tokens: int = 16
-    """Longest property or value in WordPiece tokens; longer ones are cut."""
-    vocabulary: int = 8000
-    """Largest WordPiece vocabulary learnt from the training catalogue."""
-    image_height: int = 80
-    """Photographs are resized to this height, in pixels; a multiple of 16."""
-    image_width: int = 64
-    """Photographs are resized to this width, in pixels; a multiple of 16."""
     workers: int = 0
     """Loader processes; each opens its own handle on the store."""
 
@@ -62,8 +59,68 @@ class DataConfig:
         _require(max(self.fan_out[1:], default=1) <= 8192, "data.fan_out", "at most 8192 at hop 2", self.fan_out)
         _require(self.hub_limit >= 1, "data.hub_limit", "at least 1", self.hub_limit)
         _require(self.property_cap >= 0, "data.property_cap", "at least 0", self.property_cap)
-        _require(self.image_height % 16 == 0, "data.image_height", "a multiple of 16", self.image_height)
-        _require(self.image_width % 16 == 0, "data.image_width", "a multiple of 16", self.image_width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig:
+    front: ImageFront = "pixels"
+    """What makes objects of a photograph: pixels (patches, trained from scratch), open_clip (a tower's patch tokens)
+    or faster_rcnn (torchvision's detector: regions)."""
+    layers: int = 1
+    """Layers of the image Transformer above the front end."""
+    height: int = 80
+    """pixels: photographs are resized to this height, a multiple of 16."""
+    width: int = 64
+    """pixels: and to this width, a multiple of 16."""
+    channels: tuple[int, ...] = (32, 64, 128, 192)
+    """pixels: channels of four stages, each of which halves the picture."""
+    tower: str = ""
+    """open_clip: the model whose image tower is used (ViT-B-32); faster_rcnn: torchvision's detector
+    (fasterrcnn_resnet50_fpn)."""
+    weights: str = ""
+    """open_clip, faster_rcnn: a pretrained tag of the library's or a local file; none: untrained."""
+    tuned: bool = True
+    """open_clip: train the tower too. faster_rcnn is never tuned."""
+    regions: int = 36
+    """faster_rcnn: regions a photograph at most, and 10 at least."""
+    cache: str = ""
+    """Folder in which what frozen front ends (and decoding) give for a photograph is kept, by the photograph's digest;
+    none: it is computed each time."""
+
+    def __post_init__(self) -> None:
+        _require(self.height % 16 == 0, "image.height", "a multiple of 16", self.height)
+        _require(self.width % 16 == 0, "image.width", "a multiple of 16", self.width)
+        _require(len(self.channels) == 4, "image.channels", "four numbers", self.channels)
+        _require(self.regions >= 10, "image.regions", "at least 10", self.regions)
+        if not self.tower:
+            object.__setattr__(self, "tower", TOWERS[self.front])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    front: TextFront = "wordpiece"
+    """The text encoder that titles, properties and values share: wordpiece (from scratch, its vocabulary learnt from
+    the training catalogue) or pretrained (a sentence-transformers or Hugging Face encoder)."""
+    layers: int = 2
+    """wordpiece: Transformer layers."""
+    vocabulary: int = 8000
+    """wordpiece: largest vocabulary."""
+    checkpoint: str = ""
+    """pretrained: a model's name or local folder."""
+    tuned: bool = True
+    """pretrained: train the encoder too."""
+    title_tokens: int = 36
+    """Longest title in tokens; longer ones are cut."""
+    string_tokens: int = 16
+    """Longest property or value in tokens; longer ones are cut."""
+    knowledge: Knowledge = "strings"
+    """Properties and values one by one, each distinct one once a batch (strings), or as the paper's figure has it: an
+    item's pairs in one sequence, which lets pairs see each other (sequence)."""
+
+    def __post_init__(self) -> None:
+        if self.front == "pretrained" and not self.checkpoint:
+            raise ValueError("text.front = pretrained needs text.checkpoint, a model's name or local folder")
+        _require(2 <= self.string_tokens <= 32, "text.string_tokens", "2 to 32", self.string_tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,18 +129,17 @@ class ModelConfig:
     """D, the width of every stream (text, image, item)."""
     attention_heads: int = 4
     """Heads of each Transformer and co-attention layer."""
-    text_layers: int = 2
-    """Layers of the text Transformer, shared by titles, properties and values."""
-    image_layers: int = 1
-    """Layers of the image Transformer, above the convolutions of the pixel front end."""
-    image_channels: tuple[int, ...] = (32, 64, 128, 192)
-    """Channels of the pixel front end's four stages; each halves the picture."""
     interaction_layers: int = 2
     """Co-attention layers between image and text."""
     fusion: Fusion = "hard"
     """IFFM variant (paper.md 2.2.2): mean, soft, hard, or off."""
+    presence: bool = False
+    """The gates of soft and hard are told whether the item has a title and a photograph."""
     aggregation_heads: int = 8
     """H of the structure aggregation."""
+    shared_values: bool = False
+    """Two hops: a value is read with the items that share it, which informs a cold item. Needs a fan-out of two
+    numbers."""
     dropout: float = 0.1
     """Dropout after every sublayer of the Transformers, and of the item before its triples are aggregated."""
 
@@ -91,22 +147,55 @@ class ModelConfig:
         _require(
             self.width % self.attention_heads == 0, "model.width", "a multiple of model.attention_heads", self.width
         )
-        _require(len(self.image_channels) == 4, "model.image_channels", "four numbers", self.image_channels)
         _require(0 <= self.dropout < 1, "model.dropout", "in [0, 1)", self.dropout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorruptConfig:
+    """What pretraining does to the input now and then, so that a modality that is missing or wrong is nothing new. Each
+    is a chance an item and epoch; MLM and MOM ask of what is shown."""
+
+    drop_title: float = 0.0
+    """The title is missing."""
+    drop_image: float = 0.0
+    """The photograph is missing."""
+    drop_graph: float = 0.0
+    """Most of the triples are missing: a share of them, drawn anew for the item, is not shown; LPM asks for them all
+    the same."""
+    swap_title: float = 0.0
+    """The title is another item's of the batch."""
+    swap_image: float = 0.0
+    """The photograph is another item's of the batch."""
+
+    def __post_init__(self) -> None:
+        for entry in dataclasses.fields(self):
+            _require(
+                0 <= getattr(self, entry.name) <= 1, f"corrupt.{entry.name}", "in [0, 1]", getattr(self, entry.name)
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
     lpm: float = 1.0
-    """Weight of the margin link-prediction loss."""
+    """Weight of the link-prediction loss."""
     mlm: float = 1.0
     """Weight of masked language modelling."""
     mom: float = 1.0
     """Weight of masked object modelling."""
+    link: Link = "margin"
+    """Link prediction: margin (the paper's) or softmax over the property's candidate values."""
     margin: float = 1.0
-    """gamma of the margin loss."""
+    """margin: gamma."""
+    score: Score = "transe"
+    """softmax: what is scored, transe (-||c* + p - v||), transe_squared, or complex (ComplEx's trilinear product)."""
     norm: int = 1
-    """Norm of the TransE distance: 1 or 2."""
+    """transe: norm of the distance, 1 or 2."""
+    temperature: float = 0.05
+    """softmax: scores are divided by it."""
+    n3: float = 0.0
+    """softmax: weight of the N3 penalty on c*, p and v."""
+    reciprocal: bool = False
+    """softmax: ask also for the item, among the batch's, by its property and value."""
     hide: float = 0.15
     """Chance of each triple of an item to be hidden at a step; one is hidden at least."""
     leave_one_out: bool = False
@@ -125,7 +214,10 @@ class LossConfig:
         _require(self.norm in (1, 2), "loss.norm", "1 or 2", self.norm)
         for name in ("hide", "mask_title", "mask_image"):
             _require(0 < getattr(self, name) < 1, f"loss.{name}", "in (0, 1)", getattr(self, name))
-        for name in ("lpm", "mlm", "mom", "value_negatives", "item_negatives"):
+        _require(self.temperature > 0, "loss.temperature", "> 0", self.temperature)
+        if self.link == "margin" and self.score != "transe":
+            raise ValueError(f"loss.link = margin scores by transe (got loss.score = {self.score})")
+        for name in ("lpm", "mlm", "mom", "n3", "value_negatives", "item_negatives"):
             _require(getattr(self, name) >= 0, f"loss.{name}", "at least 0", getattr(self, name))
 
 
@@ -172,7 +264,10 @@ class TrainConfig:
 class Config:
     visible: VisibleConfig = field(default_factory=VisibleConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    image: ImageConfig = field(default_factory=ImageConfig)
+    text: TextConfig = field(default_factory=TextConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    corrupt: CorruptConfig = field(default_factory=CorruptConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -183,6 +278,15 @@ class Config:
                 "data.replace may show a triple twice, and loss.leave_one_out would then ask for one that it shows: "
                 "set one of them to false"
             )
+        if self.text.knowledge == "sequence" and self.loss.leave_one_out:
+            raise ValueError(
+                "text.knowledge = sequence lets the pairs of an item see each other, and loss.leave_one_out would then "
+                "ask for what they have seen: set loss.leave_one_out = false"
+            )
+        if self.model.shared_values and len(self.data.fan_out) != 2:
+            raise ValueError(f"model.shared_values needs a data.fan_out of two numbers (got {self.data.fan_out})")
+        if self.loss.score == "complex" and self.model.width % 2:
+            raise ValueError(f"loss.score = complex needs an even model.width (got {self.model.width})")
 
     @classmethod
     def from_preset(cls, preset: str, settings: Sequence[str] = ()) -> Self:

@@ -1,6 +1,6 @@
 """IFFM, the initial-interactive feature fusion module (paper.md 2.2.2): per token or object, keep what the modality
 knew alone (h0) or what it learnt from the other, so that a missing or wrong partner cannot ruin it. Legend: B items,
-L tokens or objects, D width."""
+L tokens or objects, D width, R modalities."""
 
 from typing import get_args
 
@@ -22,9 +22,10 @@ class InitialInteractiveFusion(nn.Module):
         variant: `mean`, `soft` (gated sum through W_s), `hard` (one of the two per dimension, straight-through
             Gumbel-softmax while training and the arg-max at evaluation, so that the same input gives the same vector),
             or `off` (the interactive feature).
+        modalities: R, how many the gates are told the presence of; 0 for none.
     """
 
-    def __init__(self, width: int, variant: Fusion) -> None:
+    def __init__(self, width: int, variant: Fusion, modalities: int = 0) -> None:
         super().__init__()
         if variant not in get_args(Fusion):
             raise ValueError(f"model.fusion must be one of {', '.join(get_args(Fusion))} (got {variant!r})")
@@ -33,15 +34,22 @@ class InitialInteractiveFusion(nn.Module):
         if variant in ("soft", "hard"):
             self.gate_alone, self.gate_interactive = nn.Linear(2 * width, width), nn.Linear(2 * width, width)
             nn.init.constant_(self.gate_alone.bias, PREFERS_ALONE)
+        if variant in ("soft", "hard") and modalities:
+            self.gate_presence = nn.Linear(modalities, 2 * width, bias=False)
         if variant == "soft":
             self.mix = nn.Linear(2 * width, width)
 
-    def forward(self, alone: Float[Tensor, "B L D"], interactive: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+    def forward(
+        self,
+        alone: Float[Tensor, "B L D"],
+        interactive: Float[Tensor, "B L D"],
+        present: Float[Tensor, "B R"] | None = None,
+    ) -> Float[Tensor, "B L D"]:
         if self.variant == "off":
             return interactive
         if self.variant == "mean":
             return (alone + interactive) / 2
-        scores_alone, scores_interactive = self._scores(alone, interactive)
+        scores_alone, scores_interactive = self._scores(alone, interactive, present)
         if self.variant == "soft":
             return self.mix(
                 torch.cat([scores_alone.sigmoid() * alone, scores_interactive.sigmoid() * interactive], dim=-1)
@@ -49,10 +57,14 @@ class InitialInteractiveFusion(nn.Module):
         take_alone = self._choose(scores_alone - scores_interactive)
         return take_alone * alone + (1 - take_alone) * interactive
 
-    def _scores(self, alone: Tensor, interactive: Tensor) -> tuple[Tensor, Tensor]:
+    def _scores(self, alone: Tensor, interactive: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
         """Un-squashed gate scores: a sigmoid before the Gumbel-softmax would cap the strongest preference at 73 %."""
         both = torch.cat([alone, interactive], dim=-1)
-        return self.gate_alone(both), self.gate_interactive(both)
+        scores = self.gate_alone(both), self.gate_interactive(both)
+        if present is None:
+            return scores
+        told_alone, told_interactive = self.gate_presence(present)[:, None].chunk(2, -1)
+        return scores[0] + told_alone, scores[1] + told_interactive
 
     def _choose(self, preference: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         """1 where the individual feature is taken, else 0. The Gumbel-softmax of two is a sigmoid of their difference

@@ -10,7 +10,8 @@ class MaskedLanguageHead(nn.Module):
 
     def __init__(self, width: int, embedding: nn.Embedding) -> None:
         super().__init__()
-        self.transform, self.norm = nn.Linear(width, width), nn.LayerNorm(width)
+        own = embedding.embedding_dim
+        self.transform, self.norm = nn.Linear(width, own), nn.LayerNorm(own)
         self.embedding = embedding
         self.bias = nn.Parameter(embedding.weight.new_zeros(embedding.num_embeddings))
 
@@ -19,12 +20,13 @@ class MaskedLanguageHead(nn.Module):
 
 
 class MaskedObjectHead(nn.Module):
-    """Fused states of asked patches to their normalised pixels."""
+    """Fused states of asked objects to what the image front end targets: T pixels or features, or logits of
+    classes."""
 
-    def __init__(self, width: int, patch_values: int) -> None:
+    def __init__(self, width: int, target: int) -> None:
         super().__init__()
         self.transform, self.norm = nn.Linear(width, width), nn.LayerNorm(width)
-        self.pixels = nn.Linear(width, patch_values)
+        self.target = nn.Linear(width, target)
 
-    def forward(self, states: Float[Tensor, "A D"]) -> Float[Tensor, "A 768"]:
-        return self.pixels(self.norm(gelu(self.transform(states))))
+    def forward(self, states: Float[Tensor, "A D"]) -> Float[Tensor, "A T"]:
+        return self.target(self.norm(gelu(self.transform(states))))

@@ -3,7 +3,7 @@
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from k3m.encoders import Attention, FeedForward
+from k3m.transformer import Attention, FeedForward
 
 
 class Stream(nn.Module):

@@ -71,15 +71,16 @@ class SubgraphLoader(NodeLoader):
 
 
 class BatchLoader(SubgraphLoader):
-    """The first hop as the model's `ProductBatch`es; nothing is read of the items that the second one reaches."""
+    """The model's `ProductBatch`es. Unless it reads the second hop, nothing is read of the items reached there."""
 
     def __init__(self, *args: Any, make_batch: BatchMaker, **kwargs: Any) -> None:
         self.make_batch = make_batch
         super().__init__(*args, **kwargs)
 
     def filter_fn(self, out: HeteroSamplerOutput) -> ProductBatch:
-        batch = self.make_batch(super().filter_fn(first_hop(out)), out.metadata[2])
         further = out.metadata[2].further
+        used = out if self.make_batch.config.model.shared_values else first_hop(out)
+        batch = self.make_batch(super().filter_fn(used), used.metadata[2])
         return batch if further is None else dataclasses.replace(batch, hubs=further.hubs)
 
 

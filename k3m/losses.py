@@ -1,10 +1,35 @@
-"""The three objectives as pure functions of tensors (paper.md 2.3). Legend: B items, Q hidden triples, K negatives, D
-width."""
+"""The objectives as pure functions of tensors (paper.md 2.3). Legend: B items, Q hidden triples, K negatives, D width,
+T numbers that MOM predicts of an object."""
+
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import cross_entropy, mse_loss, relu
+from torch.nn.functional import cross_entropy, kl_div, mse_loss, relu
+
+from k3m.config import LossConfig
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A sum and over how many it goes, apart: processes that share a batch divide by all of theirs together."""
+
+    total: Float[Tensor, ""]
+    count: int
+
+    @property
+    def value(self) -> Float[Tensor, ""]:
+        """0 where there is nothing to go over."""
+        return self.total / max(self.count, 1)
+
+    def __add__(self, other: "Mean") -> "Mean":
+        """Of two that go over the same."""
+        assert self.count == other.count
+        return Mean(self.total + other.total, self.count)
+
+    def __rmul__(self, factor: float) -> "Mean":
+        return Mean(factor * self.total, self.count)
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -23,13 +48,34 @@ def distance(
     return (moved.square().mean(-1) + 1e-12).sqrt()
 
 
+def complex_product(
+    item: Float[Tensor, "*#N D"], prop: Float[Tensor, "*#N D"], value: Float[Tensor, "*#N D"]
+) -> Float[Tensor, "*#N"]:
+    """Re(<c*, p, conj(v)>) of ComplEx (Trouillon et al., ICML 2016), the first half of each vector its real part;
+    divided by sqrt(D)."""
+    (item_re, item_im), (prop_re, prop_im), (value_re, value_im) = (x.chunk(2, -1) for x in (item, prop, value))
+    asked_re, asked_im = item_re * prop_re - item_im * prop_im, item_re * prop_im + item_im * prop_re
+    return (asked_re * value_re + asked_im * value_im).sum(-1) / item.shape[-1] ** 0.5
+
+
+def plausibility(
+    item: Float[Tensor, "*#N D"], prop: Float[Tensor, "*#N D"], value: Float[Tensor, "*#N D"], loss: LossConfig
+) -> Float[Tensor, "*#N"]:
+    """What candidates are ranked by: higher is more plausible."""
+    if loss.score == "complex":
+        return complex_product(item, prop, value)
+    if loss.score == "transe_squared":
+        return -(item + prop - value).square().mean(-1)
+    return -distance(item, prop, value, loss.norm)
+
+
 def margin_loss(
     positive: Float[Tensor, " Q"],
     negative: Float[Tensor, "Q K"],
     negative_mask: Bool[Tensor, "Q K"],
     item: Int[Tensor, " Q"],
     margin: float,
-) -> Float[Tensor, ""]:
+) -> Mean:
     """Mean over items of the mean over their hidden triples x of the mean over negatives x~ of max(S(x) - S(x~) +
     margin, 0).
 
@@ -37,18 +83,55 @@ def margin_loss(
     0.
     """
     hinge = relu(positive[:, None] - negative + margin) * negative_mask
-    triple = hinge.sum(1) / negative_mask.sum(1).clamp(min=1)
-    if len(triple) == 0:
-        return triple.sum()
+    return mean_by_item(hinge.sum(1) / negative_mask.sum(1).clamp(min=1), item)
+
+
+def softmax_loss(
+    positive: Float[Tensor, " Q"],
+    negative: Float[Tensor, "Q K"],
+    negative_mask: Bool[Tensor, "Q K"],
+    drawn_from: Int[Tensor, " Q"],
+    item: Int[Tensor, " Q"],
+) -> Mean:
+    """Cross-entropy of the true one among what could stand in its place, over hidden triples, then items.
+
+    Where negatives are a draw of `drawn_from` in all, each stands for several: the sampled softmax counts it as many
+    times (Jean et al., ACL 2015), so that its expectation is about the whole softmax's.
+    """
+    stands_for = drawn_from / negative_mask.sum(1).clamp(min=1)
+    logits = negative + stands_for.clamp(min=1).log()[:, None]
+    every = torch.cat([positive[:, None], logits.masked_fill(~negative_mask, -torch.inf)], dim=1)
+    return mean_by_item(every.logsumexp(1) - positive, item)
+
+
+def n3_penalty(
+    item: Float[Tensor, "Q D"], prop: Float[Tensor, "Q D"], value: Float[Tensor, "Q D"], of: Int[Tensor, " Q"]
+) -> Mean:
+    """Mean cubed modulus of the three vectors' complex entries, their halves the two parts (Lacroix et al., ICML
+    2018)."""
+    cubes = [_modulus(vectors).pow(3).mean(1) for vectors in (item, prop, value)]
+    return mean_by_item(sum(cubes[1:], cubes[0]), of)
+
+
+def _modulus(vectors: Float[Tensor, "Q D"]) -> Float[Tensor, "Q d"]:
+    real, imaginary = vectors.chunk(2, -1)
+    return (real.square() + imaginary.square() + 1e-12).sqrt()
+
+
+def mean_by_item(triple: Float[Tensor, " Q"], item: Int[Tensor, " Q"]) -> Mean:
+    """Over the items that have a triple, of the mean over theirs."""
     _, row, size = torch.unique(item, return_inverse=True, return_counts=True)
-    return (triple / size[row]).sum() / len(size)
+    return Mean((triple / size[row]).sum(), len(size))
 
 
-def masked_language_loss(logits: Float[Tensor, "A V"], tokens: Int[Tensor, " A"]) -> Float[Tensor, ""]:
-    """Mean cross-entropy over the asked tokens; 0 where none is asked."""
-    return cross_entropy(logits.float(), tokens, reduction="sum") / max(len(tokens), 1)
+def masked_language_loss(logits: Float[Tensor, "A V"], tokens: Int[Tensor, " A"]) -> Mean:
+    """Cross-entropy, over the asked tokens."""
+    return Mean(cross_entropy(logits.float(), tokens, reduction="sum"), len(tokens))
 
 
-def masked_object_loss(predicted: Float[Tensor, "A P"], pixels: Float[Tensor, "A P"]) -> Float[Tensor, ""]:
-    """Mean squared error over the asked patches' normalised pixels; 0 where none is asked."""
-    return mse_loss(predicted.float(), pixels, reduction="sum") / max(pixels.numel(), 1)
+def masked_object_loss(predicted: Float[Tensor, "A T"], target: Float[Tensor, "A T"], by_class: bool = False) -> Mean:
+    """Over the asked objects: the mean squared error of their numbers, or, where the target is a distribution over
+    classes, KL(target || softmax of the prediction)."""
+    if by_class:
+        return Mean(kl_div(predicted.float().log_softmax(-1), target, reduction="sum"), len(target))
+    return Mean(mse_loss(predicted.float(), target, reduction="none").mean(1).sum(), len(target))

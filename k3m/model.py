@@ -2,29 +2,48 @@
 section 2).
 
 Read `K3M.forward` as the paper's figure: encode each modality, interact, fuse, initialise the item, aggregate its
-triples. `K3M.losses` adds the three objectives.
+triples. `K3M.objectives` are the losses.
 
-Legend: B items, L title tokens, M objects (one global, then the patches), S strings, E visible triples, Q hidden
-triples, K negatives, D width.
+Legend: B items, A of them and those that share their values, L title tokens, M objects (one global, then those of the
+front end), K strings or read pairs, E visible triples, Q hidden triples, D width.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from k3m.aggregation import ItemInitialisation, StructureAggregation
+from k3m.aggregation import ItemInitialisation, SharedValues, StructureAggregation
 from k3m.batch import ProductBatch
 from k3m.config import Config
-from k3m.encoders import PixelEncoder, TextEncoder, patch_pixels
 from k3m.fusion import InitialInteractiveFusion
 from k3m.heads import MaskedLanguageHead, MaskedObjectHead
+from k3m.image_encoders import ImageEncoder, TowerFront, image_front
 from k3m.interaction import CoAttention
-from k3m.losses import distance, margin_loss, masked_language_loss, masked_object_loss
+from k3m.losses import (
+    Mean,
+    distance,
+    margin_loss,
+    masked_language_loss,
+    masked_object_loss,
+    n3_penalty,
+    plausibility,
+    softmax_loss,
+)
 from k3m.masking import IGNORED
-from k3m.photographs import PATCH
-from k3m.text import PAD
+from k3m.text import Vocabulary
+from k3m.text_encoders import PretrainedEncoder, text_encoder
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """p_x and v_x of the visible triples: rows of `vectors`."""
+
+    vectors: Float[Tensor, "K D"]
+    property: Int[Tensor, " E"]
+    value: Int[Tensor, " E"]
 
 
 @dataclass(frozen=True)
@@ -33,14 +52,15 @@ class Outputs:
 
     item: Float[Tensor, "B D"]
     """c*, the item's vector for every downstream task."""
-    text: Float[Tensor, "B L D"]
+    text: Float[Tensor, "A L D"]
     """Fused text."""
-    image: Float[Tensor, "B M D"]
+    image: Float[Tensor, "A M D"]
     """Fused image."""
-    strings: Float[Tensor, "S D"]
-    """p and v: the batch's property and value strings."""
     initial: Float[Tensor, "B D"]
     """c, the item before its triples were aggregated."""
+    knowledge: Knowledge
+    strings: Float[Tensor, "S D"]
+    """p and v: the batch's property and value strings."""
 
 
 class K3M(nn.Module):
@@ -48,88 +68,179 @@ class K3M(nn.Module):
 
     Args:
         config: sizes, fusion variant, loss weights.
-        vocabulary: WordPiece pieces of the run's tokenizer.
+        vocabulary: of the run's tokenizer.
+        architecture: of a pretrained text encoder, whose weights are fresh here all the same (`load_pretrained`).
     """
 
-    def __init__(self, config: Config, vocabulary: int) -> None:
+    share: SharedValues | None
+    inverse: nn.Linear | None
+
+    def __init__(self, config: Config, vocabulary: Vocabulary, architecture: dict[str, Any] | None = None) -> None:
         super().__init__()
-        model, data, self.config = config.model, config.data, config
+        model, self.config = config.model, config
         width, heads, dropout = model.width, model.attention_heads, model.dropout
-        longest = max(data.title_tokens, data.string_tokens)
-        self.text_encoder = TextEncoder(vocabulary, longest, width, heads, model.text_layers, dropout)
-        self.image_encoder = PixelEncoder(model.image_channels, width, heads, model.image_layers, dropout)
+        modalities = 2 if model.presence else 0
+        self.pad = vocabulary.pad
+        self.text_encoder = text_encoder(config, vocabulary, architecture)
+        self.image_encoder = ImageEncoder(image_front(config.image), width, heads, config.image.layers, dropout)
         self.interactor = CoAttention(width, heads, model.interaction_layers, dropout)
-        self.fuse_text = InitialInteractiveFusion(width, model.fusion)
-        self.fuse_image = InitialInteractiveFusion(width, model.fusion)
+        self.fuse_text = InitialInteractiveFusion(width, model.fusion, modalities)
+        self.fuse_image = InitialInteractiveFusion(width, model.fusion, modalities)
         self.initialise = ItemInitialisation(width, dropout)
+        self.share = SharedValues(width) if model.shared_values else None
         self.aggregate = StructureAggregation(width, model.aggregation_heads)
-        self.mlm_head = MaskedLanguageHead(width, self.text_encoder.token)
-        self.mom_head = MaskedObjectHead(width, 3 * PATCH * PATCH)
+        self.inverse = nn.Linear(width, width) if config.loss.reciprocal else None
+        self.mlm_head = MaskedLanguageHead(width, self.text_encoder.embedding)
+        self.mom_head = MaskedObjectHead(width, self.image_encoder.front.target)
         _initialise_weights(self)
 
     def forward(self, batch: ProductBatch) -> Outputs:
-        text, text_mask = self.text_encoder(batch.title), batch.title != PAD
-        image, image_mask = self.image_encoder(batch.pixels, batch.has_image, batch.patches_zeroed)
+        text, text_mask = self.text_encoder(batch.title), batch.title != self.pad
+        image, image_mask = self.image_encoder(batch.photographs, batch.objects_zeroed)
         strings = self.text_encoder.encode_strings(batch.strings)
+        knowledge = self._read(batch, strings)
 
         text_informed, image_informed = self.interactor(text, text_mask, image, image_mask)
-        text, image = self.fuse_text(text, text_informed), self.fuse_image(image, image_informed)
+        present = self._present(batch)
+        text, image = self.fuse_text(text, text_informed, present), self.fuse_image(image, image_informed, present)
 
-        initial = self.initialise(
-            text, text_mask & batch.has_title[:, None], image, image_mask & batch.has_image[:, None]
-        )
-        item = self.aggregate(initial, strings, batch.triple_item, batch.triple_property, batch.triple_value)
-        return Outputs(item, text, image, strings, initial)
+        text_valid = text_mask & batch.has_title[:, None]
+        image_valid = image_mask & batch.photographs.present[:, None]
+        every = self.initialise(text, text_valid, image, image_valid)
+        initial = every[: len(batch.item)]
+        if self.share is not None:
+            knowledge = self._shared(batch, every, knowledge)
+        item = self.aggregate(initial, knowledge.vectors, batch.triple_item, knowledge.property, knowledge.value)
+        return Outputs(item, text, image, initial, knowledge, strings)
+
+    def _read(self, batch: ProductBatch, strings: Float[Tensor, "S D"]) -> Knowledge:
+        """The visible triples' properties and values, string by string or in their item's sequence."""
+        if batch.sequences is None:
+            return Knowledge(strings, batch.triple_property, batch.triple_value)
+        assert batch.segments is not None
+        number = 2 * len(batch.triple_item)
+        place = torch.arange(0, number, 2, device=strings.device)
+        vectors = self.text_encoder.encode_segments(batch.sequences, batch.segments, number)
+        return Knowledge(vectors, place, place + 1)
+
+    def _shared(self, batch: ProductBatch, every: Float[Tensor, "A D"], knowledge: Knowledge) -> Knowledge:
+        """Each visible triple's value, read with the items that share it."""
+        assert self.share is not None
+        assert batch.shared_item is not None
+        assert batch.shared_triple is not None
+        value = knowledge.vectors[knowledge.value]
+        informed = self.share(value, every[batch.shared_item], batch.shared_triple)
+        place = torch.arange(len(value), device=value.device) + len(knowledge.vectors)
+        return Knowledge(torch.cat([knowledge.vectors, informed]), knowledge.property, place)
+
+    def _present(self, batch: ProductBatch) -> Float[Tensor, "A 2"] | None:
+        """Whether an item has a title and a photograph, for the gates."""
+        if not self.config.model.presence:
+            return None
+        return torch.stack([batch.has_title, batch.photographs.present], dim=1).float()
 
     def anneal(self, progress: float) -> None:
         """Lower the Gumbel temperature of both fusions as training goes from 0 to 1."""
         for fusion in (self.fuse_text, self.fuse_image):
             fusion.temperature = 1.0 - 0.7 * progress
 
-    def losses(self, batch: ProductBatch) -> dict[str, Float[Tensor, ""]]:
-        """`lpm`, `mlm`, `mom`, unweighted, and their weighted sum `loss`, for a batch made for training."""
-        out, weights = self(batch), self.config.loss
-        parts = {
-            "lpm": self._link_loss(batch, out),
-            "mlm": self._title_loss(batch, out),
-            "mom": self._object_loss(batch, out),
-        }
-        return parts | {"loss": weights.lpm * parts["lpm"] + weights.mlm * parts["mlm"] + weights.mom * parts["mom"]}
+    def objectives(self, batch: ProductBatch) -> dict[str, Mean]:
+        """`lpm`, `mlm` and `mom`, unweighted, for a batch made for training."""
+        out = self(batch)
+        link = self._margin if self.config.loss.link == "margin" else self._softmax
+        return {"lpm": link(batch, out), "mlm": self._title_loss(batch, out), "mom": self._object_loss(batch, out)}
 
-    def _link_loss(self, batch: ProductBatch, out: Outputs) -> Float[Tensor, ""]:
-        """Margin loss over the hidden triples, with replaced values and replaced items (paper.md 2.3, LPM)."""
+    def losses(self, batch: ProductBatch) -> dict[str, Float[Tensor, ""]]:
+        """The objectives' values, and their weighted sum `loss`."""
+        return weighted({name: part.value for name, part in self.objectives(batch).items()}, self.config)
+
+    def _margin(self, batch: ProductBatch, out: Outputs) -> Mean:
+        """Over the hidden triples, with replaced values and replaced items (paper.md 2.3, LPM)."""
         assert batch.negative_values is not None
         assert batch.negative_items is not None
         assert batch.negative_values_mask is not None
         assert batch.negative_items_mask is not None
-        norm, items, strings = self.config.loss.norm, out.item.float(), out.strings.float()
+        loss, items, strings = self.config.loss, out.item.float(), out.strings.float()
         item, prop, value = self._asking(batch, out), strings[batch.hidden_property], strings[batch.hidden_value]
-        by_value = distance(item[:, None], prop[:, None], strings[batch.negative_values], norm)
-        by_item = distance(items[batch.negative_items], prop[:, None], value[:, None], norm)
+        by_value = distance(item[:, None], prop[:, None], strings[batch.negative_values], loss.norm)
+        by_item = distance(items[batch.negative_items], prop[:, None], value[:, None], loss.norm)
         mask = torch.cat([batch.negative_values_mask, batch.negative_items_mask], dim=1)
         negative = torch.cat([by_value, by_item], dim=1)
-        return margin_loss(
-            distance(item, prop, value, norm), negative, mask, batch.hidden_item, self.config.loss.margin
-        )
+        return margin_loss(distance(item, prop, value, loss.norm), negative, mask, batch.hidden_item, loss.margin)
+
+    def _softmax(self, batch: ProductBatch, out: Outputs) -> Mean:
+        """The true value among the property's candidates; on request the true item among the batch's, and N3."""
+        assert batch.negative_values is not None
+        assert batch.negative_values_mask is not None
+        assert batch.values_drawn_from is not None
+        loss, strings, asked_of = self.config.loss, out.strings.float(), batch.hidden_item
+        item, prop, value = self._asking(batch, out), strings[batch.hidden_property], strings[batch.hidden_value]
+        true = plausibility(item, prop, value, loss) / loss.temperature
+        others = plausibility(item[:, None], prop[:, None], strings[batch.negative_values], loss) / loss.temperature
+        found = softmax_loss(true, others, batch.negative_values_mask, batch.values_drawn_from, asked_of)
+        if self.inverse is not None:
+            found += self._reciprocal(batch, out, item, self.inverse(prop), value)
+        return found + loss.n3 * n3_penalty(item, prop, value, asked_of) if loss.n3 else found
+
+    def _reciprocal(
+        self,
+        batch: ProductBatch,
+        out: Outputs,
+        item: Float[Tensor, "Q D"],
+        inverse: Float[Tensor, "Q D"],
+        value: Float[Tensor, "Q D"],
+    ) -> Mean:
+        """<value, inverse property, ?>: the true item among others of the batch."""
+        assert batch.negative_items is not None
+        assert batch.negative_items_mask is not None
+        loss, mask = self.config.loss, batch.negative_items_mask
+        true = plausibility(value, inverse, item, loss) / loss.temperature
+        others = out.item.float()[batch.negative_items]
+        scores = plausibility(value[:, None], inverse[:, None], others, loss) / loss.temperature
+        return softmax_loss(true, scores, mask, mask.sum(1), batch.hidden_item)
 
     def _asking(self, batch: ProductBatch, out: Outputs) -> Float[Tensor, "Q D"]:
         """c* of each asked triple's item, which has not seen that triple."""
+        item = out.item.float()[batch.hidden_item]
         if batch.hidden_edge is None:
-            return out.item.float()[batch.hidden_item]
-        triples = batch.triple_item, batch.triple_property, batch.triple_value
-        return self.aggregate.leave_one_out(out.initial, out.strings, *triples).float()[batch.hidden_edge]
+            return item
+        triples = batch.triple_item, out.knowledge.property, out.knowledge.value
+        without = self.aggregate.leave_one_out(out.initial, out.knowledge.vectors, *triples).float()
+        shown = batch.hidden_edge >= 0
+        return item.masked_scatter(shown[:, None], without[batch.hidden_edge[shown]])
 
-    def _title_loss(self, batch: ProductBatch, out: Outputs) -> Float[Tensor, ""]:
+    def _title_loss(self, batch: ProductBatch, out: Outputs) -> Mean:
         assert batch.title_labels is not None
         asked = batch.title_labels != IGNORED
         return masked_language_loss(self.mlm_head(out.text[asked]), batch.title_labels[asked])
 
-    def _object_loss(self, batch: ProductBatch, out: Outputs) -> Float[Tensor, ""]:
-        assert batch.patches_asked is not None
-        patches = out.image[:, 1:]  # the first object is the global one
-        return masked_object_loss(
-            self.mom_head(patches[batch.patches_asked]), patch_pixels(batch.pixels)[batch.patches_asked]
-        )
+    def _object_loss(self, batch: ProductBatch, out: Outputs) -> Mean:
+        assert batch.objects_asked is not None
+        front, objects = self.image_encoder.front, out.image[:, 1:]  # the first object is the global one
+        target = front.targets(batch.photographs)[batch.objects_asked]
+        return masked_object_loss(self.mom_head(objects[batch.objects_asked]), target, front.by_class)
+
+
+def weighted(values: dict[str, Float[Tensor, ""]], config: Config) -> dict[str, Float[Tensor, ""]]:
+    """The objectives and their weighted sum, `loss`."""
+    terms = [getattr(config.loss, name) * value for name, value in values.items()]
+    return values | {"loss": sum(terms[1:], terms[0])}
+
+
+def load_pretrained(model: K3M) -> dict[str, list[str]]:
+    """Fill the parts whose weights come from elsewhere; by part, the names of tensors that were there in vain.
+
+    Raises:
+        CheckpointMismatch: naming the tensors that a checkpoint lacks.
+        ValueError, OSError: for one that is not there.
+    """
+    text, image, unused = model.config.text, model.config.image, {}
+    if isinstance(model.text_encoder, PretrainedEncoder):
+        unused["text"] = model.text_encoder.load(text.checkpoint)
+    if isinstance(model.image_encoder.front, TowerFront) and image.weights:
+        model.image_encoder.front.load(image.tower, image.weights)
+        unused["image"] = []
+    return unused
 
 
 def _initialise_weights(model: nn.Module) -> None:

@@ -1,30 +1,106 @@
-"""Photographs to tensors: one decoding and one transform for training, completion and new items."""
+"""Photographs to what a front end takes: one decoding and one transform for training, completion and new items.
+
+A `PhotographReader` works wherever batches are made, in worker processes too: it pickles as its settings.
+"""
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
+from k3m.config import ImageConfig
+
 PATCH = 16
 """Side of a patch in pixels, an object of the pixel front end."""
+BOX = 5
+"""Numbers of a position: x1/W, y1/H, x2/W, y2/H, area fraction."""
 
 
-def decode(images: Sequence[bytes | None], height: int, width: int) -> Float[Tensor, "B 3 h w"]:
-    """RGB in [-1, 1], resized to height x width pixels; zeros where there is none (presence is a bit of the batch,
-    not a colour).
+@dataclass(frozen=True)
+class Photographs:
+    """A batch's photographs: as pixels, or as objects that were made of them beforehand.
 
-    Raises:
-        PIL.UnidentifiedImageError: for bytes that are no image; ingest has set such items aside.
+    Legend: B items, h w pixels, P objects, F features, C classes.
     """
-    pixels = np.zeros((len(images), height, width, 3), dtype=np.uint8)
-    for row, data in enumerate(images):
-        if data is not None:
-            image = Image.open(io.BytesIO(data)).convert("RGB")
-            pixels[row] = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-    present = torch.tensor([data is not None for data in images])
-    scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
-    return scaled * present[:, None, None, None]
+
+    present: Bool[Tensor, " B"]
+    there: Bool[Tensor, "B P"]
+    """Objects that there are; none of an item without a photograph."""
+    boxes: Float[Tensor, "B P 5"]
+    pixels: Float[Tensor, "B 3 h w"]
+    """Zeros where there is none (presence is a bit, not a colour); no pixels where objects are given."""
+    objects: Float[Tensor, "B P F"]
+    classes: Float[Tensor, "B P C"]
+    """Of each object given, the detector's distribution over its classes."""
+
+    def rows(self, index: Tensor) -> "Photographs":
+        """Those of other rows."""
+        return Photographs(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+
+
+class PhotographReader(Protocol):
+    def __call__(self, images: Sequence[bytes | None]) -> Photographs:
+        """Of a batch; None where an item has none.
+
+        Raises:
+            PIL.UnidentifiedImageError: for bytes that are no image; ingest has set such items aside.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class PixelReader:
+    """RGB in [-1, 1], resized to height x width pixels."""
+
+    height: int
+    width: int
+
+    def __call__(self, images: Sequence[bytes | None]) -> Photographs:
+        pixels = np.zeros((len(images), self.height, self.width, 3), dtype=np.uint8)
+        for row, data in enumerate(images):
+            if data is not None:
+                pixels[row] = np.asarray(opened(data).resize((self.width, self.height), Image.Resampling.BILINEAR))
+        present = torch.tensor([data is not None for data in images])
+        scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        return of_pixels(scaled * present[:, None, None, None], present, PATCH)
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def of_pixels(pixels: Float[Tensor, "B 3 h w"], present: Bool[Tensor, " B"], side: int) -> Photographs:
+    """Whose objects are patches of that side."""
+    boxes = patch_boxes(pixels.shape[2] // side, pixels.shape[3] // side)
+    number = len(boxes)
+    return Photographs(
+        present=present,
+        there=present[:, None].repeat(1, number),
+        boxes=boxes.expand(len(pixels), number, BOX),
+        pixels=pixels,
+        objects=pixels.new_empty(len(pixels), number, 0),
+        classes=pixels.new_empty(len(pixels), number, 0),
+    )
+
+
+def patch_boxes(rows: int, columns: int) -> Float[Tensor, "P 5"]:
+    """Positions of patches, row by row."""
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    x1, y1 = x.flatten() / columns, y.flatten() / rows
+    area = torch.full_like(x1, 1 / (rows * columns))
+    return torch.stack([x1, y1, x1 + 1 / columns, y1 + 1 / rows, area], dim=1)
+
+
+def reader_of(config: ImageConfig) -> PhotographReader:
+    """As the front end of the config takes them."""
+    if config.front == "pixels":
+        return PixelReader(config.height, config.width)
+    from k3m.towers import tower_reader
+
+    return tower_reader(config)

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from k3m.candidates import Candidates
-from k3m.losses import distance
+from k3m.losses import plausibility
 from k3m.model import K3M
 from k3m.streaming import Stream
 from k3m.text import OF
@@ -30,7 +30,7 @@ def embed(
 
 
 class ModelPredictor:
-    """Scores candidate values for items whose vectors are computed once: score = -distance."""
+    """Scores candidate values for items whose vectors are computed once; higher is more plausible."""
 
     def __init__(self, model: K3M, stream: Stream, items: Sequence[str], vectors: Float[Tensor, "n D"]) -> None:
         self.model, self.stream = model, stream
@@ -54,11 +54,11 @@ class ModelPredictor:
         strings = self._strings([property, *(f"{property}{OF}{value}" for value in values)])
         rows = torch.tensor([self.row[item] for item in items], dtype=torch.long)
         scores = [
-            -distance(self.vectors[chunk][:, None], strings[:1], strings[None, 1:], self.model.config.loss.norm)
+            plausibility(self.vectors[chunk][:, None], strings[:1], strings[None, 1:], self.model.config.loss)
             for chunk in rows.split(max(1, 2**24 // strings.numel()))  # bounds the n x K x D differences
         ]
         return torch.cat(scores).numpy() if scores else np.empty((0, len(values)), dtype=np.float32)
 
     def _strings(self, texts: Sequence[str]) -> Float[Tensor, "S D"]:
-        tokens = self.stream.tokenizer.strings(texts, self.model.config.data.string_tokens)
+        tokens = self.stream.tokenizer.strings(texts, self.model.config.text.string_tokens)
         return self.model.text_encoder.encode_strings(torch.from_numpy(tokens)).float()

@@ -19,6 +19,7 @@ from k3m.new_items import store_of
 from k3m.predictor import ModelPredictor, embed
 from k3m.streaming import Stream
 from k3m.text import TextTokenizer
+from k3m.text_encoders import load_architecture
 
 
 class RunNotFound(ValueError):
@@ -124,7 +125,7 @@ def load_run(directory: str | Path) -> Run:
         if not (directory / name).is_file():
             raise RunNotFound(f"{directory} holds no finished run: {name} is missing (python -m k3m.train makes one)")
     config, tokenizer = Config.load(directory / "config.toml"), TextTokenizer.load(directory / "tokenizer.json")
-    model = K3M(config, tokenizer.size).eval()
+    model = K3M(config, tokenizer.vocabulary, load_architecture(directory)).eval()
     load_weights(model, directory / "weights.safetensors")
     candidates = Candidates.load(directory / "candidates.parquet")
     applicability = Applicability.load(directory / "applicability.parquet")

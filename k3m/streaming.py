@@ -13,6 +13,7 @@ from k3m.batch import BatchMaker, CandidateOrdinals
 from k3m.candidates import Candidates
 from k3m.config import Config
 from k3m.loading import BatchLoader, SubgraphLoader
+from k3m.photographs import reader_of
 from k3m.sampler import TripleSampler
 from k3m.seeds import ShuffledItems
 from k3m.text import TextTokenizer
@@ -27,6 +28,7 @@ class Stream:
         self.store, self.config, self.tokenizer = store, config, tokenizer
         self.candidates = candidates or Candidates.from_store(store)
         self.property_names = np.array(store.property_names(), dtype=object)
+        self.reader = reader_of(config.image)
         self.features = StoreFeatures(store, ("title", "image", *config.visible.fields))
 
     def training(self, epoch: int, first_step: int = 0) -> BatchLoader:
@@ -60,6 +62,7 @@ class Stream:
             property_names=self.property_names,
             value_texts=np.unique(table["value"].to_numpy(dtype=object)),
             candidates=CandidateOrdinals.from_table(table),
+            reader=self.reader,
             training=training,
             epoch=epoch,
             without=frozenset(without),
@@ -93,4 +96,4 @@ def learn_tokenizer(store: Store, config: Config) -> TextTokenizer:
     training: pd.DataFrame = store.triples().to_pandas()
     texts = [items[column].dropna().astype(str) for column in items]
     texts += [pd.Series(config.visible.fields, dtype=object), training["property"], training["value"]]
-    return TextTokenizer.learn(pd.concat(texts), config.data.vocabulary)
+    return TextTokenizer.learn(pd.concat(texts), config.text.vocabulary)

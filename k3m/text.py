@@ -1,7 +1,8 @@
-"""WordPiece learnt from the training catalogue (paper.md 2.2.1), Chinese included, and the tokenisation of titles,
-properties and values."""
+"""The tokenisation of titles, properties and values: a WordPiece learnt from the training catalogue (paper.md 2.2.1),
+Chinese included, or a pretrained encoder's own."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,46 @@ PAD, UNK, CLS, SEP, MASK = range(5)
 OF = "\x1f"
 """Stands between a property and its value in a string whose value is read in the property's light: "size" OF "one"."""
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+OTHER_NAMES = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
+"""RoBERTa's and its kin's."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """How many tokens there are, and the ids of the special ones."""
+
+    size: int
+    pad: int = PAD
+    unk: int = UNK
+    cls: int = CLS
+    sep: int = SEP
+    mask: int = MASK
+
+    @property
+    def special(self) -> tuple[int, ...]:
+        return self.pad, self.unk, self.cls, self.sep, self.mask
 
 
 class TextTokenizer:
-    """Strings to padded token ids. Tokenised strings are remembered: a catalogue repeats its properties and values."""
+    """Strings to padded token ids. Tokenised strings are remembered: a catalogue repeats its properties and values.
+
+    Raises:
+        ValueError: for a tokenizer without one of the special tokens.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self.tokenizer.encode_special_tokens = True  # a title that says "[MASK]" is text
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        self.vocabulary = Vocabulary(tokenizer.get_vocab_size(), *map(self._special, SPECIAL, OTHER_NAMES))
         self._cache: dict[str, list[int]] = {}
+
+    def _special(self, name: str, other_name: str) -> int:
+        for token in (name, other_name):
+            if (found := self.tokenizer.token_to_id(token)) is not None:
+                return int(found)
+        raise ValueError(f"the tokenizer has no token {name} or {other_name}")
 
     @classmethod
     def learn(cls, texts: Iterable[str], vocabulary: int) -> "TextTokenizer":
@@ -46,29 +78,33 @@ class TextTokenizer:
     def save(self, path: Path) -> None:
         self.tokenizer.save(str(path))
 
-    @property
-    def size(self) -> int:
-        return self.tokenizer.get_vocab_size()
-
     def pieces(self, text: str) -> list[int]:
         """The token ids of one string; one [UNK] for a string that has none, so that no string is empty."""
         known = self._cache.get(text)
         if known is None:
-            known = self._cache[text] = self.tokenizer.encode(text, add_special_tokens=False).ids or [UNK]
+            known = self._cache[text] = self.tokenizer.encode(text, add_special_tokens=False).ids or [
+                self.vocabulary.unk
+            ]
         return known
 
     def strings(self, texts: Sequence[str], longest: int) -> NDArray[np.int64]:
         """Properties, or values behind their property and a [SEP], [n, W], padded with [PAD]; long ones are cut."""
-        return _padded([self._string(text, longest) for text in texts])
+        return self.padded([self.string(text, longest) for text in texts])
 
-    def _string(self, text: str, longest: int) -> list[int]:
+    def string(self, text: str, longest: int) -> list[int]:
         property, _, own = text.rpartition(OF)
-        context = [*self.pieces(property)[: longest // 2 - 1], SEP] if property else []
+        context = [*self.pieces(property)[: longest // 2 - 1], self.vocabulary.sep] if property else []
         return [*context, *self.pieces(own)[: longest - len(context)]]
 
     def titles(self, titles: Sequence[str | None], longest: int) -> NDArray[np.int64]:
         """Titles, [n, L], each behind a [CLS]; a missing title is the [CLS] alone."""
-        return _padded([[CLS, *(self.pieces(title)[: longest - 1] if title else [])] for title in titles])
+        first = self.vocabulary.cls
+        return self.padded([[first, *(self.pieces(title)[: longest - 1] if title else [])] for title in titles])
+
+    def padded(self, rows: Sequence[list[int]]) -> NDArray[np.int64]:
+        """[n, longest row]."""
+        width, pad = max((len(row) for row in rows), default=1), self.vocabulary.pad
+        return np.array([row + [pad] * (width - len(row)) for row in rows], dtype=np.int64).reshape(len(rows), width)
 
 
 def _tokenizer(model: WordPiece) -> Tokenizer:
@@ -86,8 +122,3 @@ def _continuing_characters(tokenizer: Tokenizer, texts: Iterable[str]) -> list[s
         for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)):
             inside.update(word[1:])
     return [f"##{character}" for character in sorted(inside)]
-
-
-def _padded(rows: Sequence[list[int]]) -> NDArray[np.int64]:
-    width = max((len(row) for row in rows), default=1)
-    return np.array([row + [PAD] * (width - len(row)) for row in rows], dtype=np.int64).reshape(len(rows), width)

@@ -24,9 +24,10 @@ from k3m import rng
 from k3m.applicability import Applicability
 from k3m.candidates import Candidates
 from k3m.config import Config
-from k3m.model import K3M
+from k3m.model import K3M, load_pretrained
 from k3m.streaming import Stream, learn_tokenizer
 from k3m.text import TextTokenizer
+from k3m.text_encoders import load_architecture, open_checkpoint, save_architecture
 from k3m.trainer import Trainer, uses_bf16
 
 
@@ -60,7 +61,12 @@ def start(store: Store, directory: Path, config: Config) -> Trainer:
             f"{store.location} has no training triples: ingest a catalogue first (python -m loaders.ingest --help)"
         )
     directory.mkdir(parents=True, exist_ok=True)
-    tokenizer, candidates = learn_tokenizer(store, config), Candidates.from_store(store)
+    candidates = Candidates.from_store(store)
+    if config.text.front == "pretrained":
+        tokenizer, architecture = open_checkpoint(config.text.checkpoint)
+        save_architecture(directory, architecture)
+    else:
+        tokenizer = learn_tokenizer(store, config)
     tokenizer.save(directory / "tokenizer.json")
     candidates.save(directory / "candidates.parquet")
     Applicability.from_store(store).save(directory / "applicability.parquet")
@@ -70,7 +76,12 @@ def start(store: Store, directory: Path, config: Config) -> Trainer:
     (directory / "config.toml").write_text(
         config.to_toml(), encoding="utf-8"
     )  # last: its presence says that the rest is there
-    return _trainer(store, directory, config, tokenizer, candidates)
+    trainer = _trainer(store, directory, config, tokenizer, candidates)
+    for part, names in load_pretrained(trainer.model).items():
+        print(
+            f"pretrained {part} encoder: every tensor filled; not used of the checkpoint: {', '.join(names) or 'none'}"
+        )
+    return trainer
 
 
 def resume(store: Store, directory: Path, config: Config) -> Trainer:
@@ -104,7 +115,8 @@ def _trainer(
     store: Store, directory: Path, config: Config, tokenizer: TextTokenizer, candidates: Candidates
 ) -> Trainer:
     torch.manual_seed(rng.torch_seed(config.train.seed, "initial weights"))
-    return Trainer(K3M(config, tokenizer.size), Stream(store, config, tokenizer, candidates), config, directory)
+    model = K3M(config, tokenizer.vocabulary, load_architecture(directory))
+    return Trainer(model, Stream(store, config, tokenizer, candidates), config, directory)
 
 
 def _info(store: Store, config: Config) -> dict[str, Any]:

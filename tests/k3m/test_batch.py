@@ -75,9 +75,7 @@ def test_no_draw_is_lost_where_the_candidates_are_few(stream: Stream) -> None:
 
 def test_visible_fields_become_visible_triples(stream: Stream, config: Config) -> None:
     plain = next(iter(stream.evaluation(np.arange(8))))
-    with_category = Config.from_dict(
-        {"visible": {"fields": ["category"]}, "data": {"image_height": 32, "image_width": 32}}
-    )
+    with_category = Config.from_dict({"visible": {"fields": ["category"]}, "image": {"height": 32, "width": 32}})
     batch = next(iter(Stream(stream.store, with_category, stream.tokenizer).evaluation(np.arange(8))))
     categories = stream.store.item_features(np.arange(8), ("category",))["category"]
     assert len(batch.triple_item) - len(plain.triple_item) == sum(category is not None for category in categories) > 0
@@ -87,7 +85,7 @@ def test_visible_fields_become_visible_triples(stream: Stream, config: Config) -
 def test_leaving_a_modality_out(stream: Stream) -> None:
     batch = next(iter(stream.evaluation(np.arange(8), without=("title", "image", "graph"))))
     assert not batch.has_title.any()
-    assert not batch.has_image.any()
+    assert not batch.photographs.present.any()
     assert len(batch.triple_item) == 0
 
 

@@ -13,7 +13,7 @@ from k3m.streaming import Stream
 @pytest.fixture
 def model(stream: Stream, config: Config) -> K3M:
     torch.manual_seed(0)
-    return K3M(config, stream.tokenizer.size)
+    return K3M(config, stream.tokenizer.vocabulary)
 
 
 @pytest.fixture
@@ -37,13 +37,17 @@ def test_the_sum_of_the_weighted_losses(model: K3M, batch: ProductBatch) -> None
 @pytest.mark.parametrize(
     ("objective", "reaches", "leaves"),
     [
-        ("lpm", ("aggregate.w1_item", "initialise.w0", "text_encoder.token"), ("mlm_head", "mom_head")),
+        ("lpm", ("aggregate.w1_item", "initialise.w0", "text_encoder.embedding"), ("mlm_head", "mom_head")),
         (
             "mlm",
             ("mlm_head.transform", "interactor.text", "image_encoder.feature"),
             ("aggregate", "mom_head", "initialise"),
         ),
-        ("mom", ("mom_head.pixels", "interactor.image", "text_encoder.token"), ("aggregate", "mlm_head", "initialise")),
+        (
+            "mom",
+            ("mom_head.target", "interactor.image", "text_encoder.embedding"),
+            ("aggregate", "mlm_head", "initialise"),
+        ),
     ],
 )
 def test_each_objective_trains_its_parts_and_only_those(
@@ -104,8 +108,9 @@ def test_an_item_with_nothing_at_all_trains(model: K3M, stream: Stream) -> None:
     batch = dataclasses.replace(
         batch,
         title_labels=torch.full_like(batch.title, -100),
-        patches_asked=torch.zeros(1, 4, dtype=torch.bool),
-        patches_zeroed=torch.zeros(1, 4, dtype=torch.bool),
+        objects_asked=torch.zeros(1, 4, dtype=torch.bool),
+        objects_zeroed=torch.zeros(1, 4, dtype=torch.bool),
+        values_drawn_from=empty,
         negative_values=empty.view(0, 16),
         negative_values_mask=empty.view(0, 16).bool(),
         negative_items=empty.view(0, 4),
@@ -123,7 +128,7 @@ def test_each_objective_alone_overfits_a_batch(
 ) -> None:
     torch.manual_seed(0)
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, width=32, dropout=0.0))
-    model = K3M(config, stream.tokenizer.size)
+    model = K3M(config, stream.tokenizer.vocabulary)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     first = _losses(model, batch)[objective].item()
     for _ in range(150):
@@ -136,7 +141,7 @@ def test_each_objective_alone_overfits_a_batch(
 def test_leave_one_out_asks_for_every_visible_triple_and_sees_none_of_them(stream: Stream, config: Config) -> None:
     config = dataclasses.replace(config, loss=dataclasses.replace(config.loss, leave_one_out=True))
     stream = Stream(stream.store, config, stream.tokenizer)
-    model = K3M(config, stream.tokenizer.size).eval()
+    model = K3M(config, stream.tokenizer.vocabulary).eval()
     batch = next(iter(stream.training(epoch=0)))
     assert batch.hidden_edge is not None
     assert torch.equal(batch.triple_value[batch.hidden_edge], batch.hidden_value)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from k3m.photographs import decode
+from k3m.photographs import PixelReader, patch_boxes
 
 
 def _png(colour: tuple[int, int, int], size: tuple[int, int]) -> bytes:
@@ -14,7 +14,7 @@ def _png(colour: tuple[int, int, int], size: tuple[int, int]) -> bytes:
 
 
 def test_scaled_to_minus_one_to_one_and_resized() -> None:
-    pixels = decode([_png((255, 0, 0), (10, 20))], height=32, width=16)
+    pixels = PixelReader(height=32, width=16)([_png((255, 0, 0), (10, 20))]).pixels
     assert pixels.shape == (1, 3, 32, 16)
     assert torch.equal(pixels[0, 0], torch.ones(32, 16))
     assert torch.equal(pixels[0, 1], -torch.ones(32, 16))
@@ -23,6 +23,15 @@ def test_scaled_to_minus_one_to_one_and_resized() -> None:
 def test_a_missing_photograph_is_zeros_and_grey_levels_become_rgb() -> None:
     buffer = io.BytesIO()
     Image.fromarray(np.full((16, 16), 255, dtype=np.uint8)).save(buffer, "PNG")
-    pixels = decode([None, buffer.getvalue()], 16, 16)
-    assert not pixels[0].any()
-    assert torch.equal(pixels[1], torch.ones(3, 16, 16))
+    read = PixelReader(16, 16)([None, buffer.getvalue()])
+    assert not read.pixels[0].any()
+    assert torch.equal(read.pixels[1], torch.ones(3, 16, 16))
+    assert read.present.tolist() == [False, True]
+    assert read.there.tolist() == [[False], [True]]
+
+
+def test_boxes_are_those_of_patches_row_by_row() -> None:
+    boxes = patch_boxes(rows=2, columns=4)
+    assert boxes.shape == (8, 5)
+    assert boxes[0].tolist() == [0, 0, 0.25, 0.5, 0.125]
+    assert boxes[7].tolist() == [0.75, 0.5, 1, 1, 0.125]

@@ -1,0 +1,53 @@
+"""The Transformer layers that every encoder is made of. Legend: B items, L tokens or objects, M those looked at, D
+width."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import gelu
+
+
+class Attention(nn.Module):
+    """Multi-head attention of `queries` over `context`; places where `mask` is False are not looked at."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+
+    def forward(
+        self, queries: Float[Tensor, "B L D"], context: Float[Tensor, "B M D"], mask: Bool[Tensor, "B M"]
+    ) -> Float[Tensor, "B L D"]:
+        q, k, v = self._split(self.query(queries)), self._split(self.key(context)), self._split(self.value(context))
+        # Written out: titles and values are a few tokens long, where torch's fused kernel takes three times as long.
+        scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])
+        weights = scores.masked_fill(~mask[:, None, None, :], -torch.inf).softmax(-1)
+        return self.out((weights.to(v.dtype) @ v).transpose(1, 2).flatten(2))
+
+    def _split(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B H L d"]:
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        return self.narrow(gelu(self.widen(x)))
+
+
+class TransformerLayer(nn.Module):
+    """BERT's layer: attention and feed-forward, each with dropout, residual and layer norm after it."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attention, self.feed_forward = Attention(width, heads), FeedForward(width)
+        self.norm_attention, self.norm_feed_forward = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+        x = self.norm_attention(x + self.dropout(self.attention(x, x, mask)))
+        return self.norm_feed_forward(x + self.dropout(self.feed_forward(x)))
