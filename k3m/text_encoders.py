@@ -125,6 +125,8 @@ class PretrainedEncoder(TextEncoder):
 
     def forward(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
         mask = (tokens != self.vocabulary.pad).long()
+        if tokens.numel() == 0:  # no reshape of Transformers' own takes that
+            return self.project(self.embedding(tokens))
         return self.project(self.encoder(input_ids=tokens, attention_mask=mask).last_hidden_state)
 
     def load(self, checkpoint: str) -> list[str]:
