@@ -1,6 +1,7 @@
 """Item initialisation and structure aggregation (paper.md 2.2.3 and 2.2.4).
 
-Legend: B items, L tokens, M objects, S strings, E triples, H heads, D width.
+Legend: B items, L tokens, M objects, S strings, E triples, H heads, D width, G
+that of the image stream, Z shared values.
 """
 
 import torch
@@ -17,16 +18,16 @@ and distances to property values, which have unit variance, must follow from wha
 class ItemInitialisation(nn.Module):
     """c = mean_pooling(h_t, W0 h_i) over valid tokens and objects; an item that has neither starts from zero."""
 
-    def __init__(self, width: int, dropout: float = 0.0) -> None:
+    def __init__(self, width: int, image_width: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.w0 = nn.Linear(width, width)
+        self.w0 = nn.Linear(image_width, width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
         text: Float[Tensor, "B L D"],
         text_valid: Bool[Tensor, "B L"],
-        image: Float[Tensor, "B M D"],
+        image: Float[Tensor, "B M G"],
         image_valid: Bool[Tensor, "B M"],
     ) -> Float[Tensor, "B D"]:
         total = (text * text_valid[..., None]).sum(1) + (self.w0(image) * image_valid[..., None]).sum(1)

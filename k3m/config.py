@@ -123,14 +123,33 @@ class TextConfig:
         _require(2 <= self.string_tokens <= 32, "text.string_tokens", "2 to 32", self.string_tokens)
 
 
+@dataclass(frozen=True)
+class LayerSize:
+    """Of a Transformer layer."""
+
+    width: int
+    heads: int
+    feed_forward: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     width: int = 128
-    """D, the width of every stream (text, image, item)."""
+    """D, the width of text, knowledge and items."""
     attention_heads: int = 4
-    """Heads of each Transformer and co-attention layer."""
+    """Heads of each layer of the text stream."""
+    feed_forward: int = 0
+    """Inner width of the text stream's feed-forward layers; 0: four times its width."""
+    image_stream: int = 0
+    """Width of the image stream; 0, here and in the next two: as the text stream's."""
+    image_heads: int = 0
+    """Heads of each layer of the image stream, and of co-attention."""
+    image_feed_forward: int = 0
+    """Inner width of the image stream's feed-forward layers."""
     interaction_layers: int = 2
     """Co-attention layers between image and text."""
+    interaction_width: int = 0
+    """Width of queries, keys and values in co-attention; 0: as the image stream's."""
     fusion: Fusion = "hard"
     """IFFM variant (paper.md 2.2.2): mean, soft, hard, or off."""
     presence: bool = False
@@ -143,10 +162,26 @@ class ModelConfig:
     dropout: float = 0.1
     """Dropout after every sublayer of the Transformers, and of the item before its triples are aggregated."""
 
+    @property
+    def text_size(self) -> "LayerSize":
+        return LayerSize(self.width, self.attention_heads, self.feed_forward or 4 * self.width)
+
+    @property
+    def image_size(self) -> "LayerSize":
+        width = self.image_stream or self.width
+        inner = self.image_feed_forward or (4 * width if self.image_stream else self.text_size.feed_forward)
+        return LayerSize(width, self.image_heads or self.attention_heads, inner)
+
+    @property
+    def interaction_size(self) -> "LayerSize":
+        """Of co-attention's queries, keys and values; each stream has a feed-forward layer of its own size."""
+        return LayerSize(self.interaction_width or self.image_size.width, self.image_size.heads, 0)
+
     def __post_init__(self) -> None:
-        _require(
-            self.width % self.attention_heads == 0, "model.width", "a multiple of model.attention_heads", self.width
-        )
+        for name, size in (("width", self.text_size), ("image_stream", self.image_size)):
+            _require(size.width % size.heads == 0, f"model.{name}", f"a multiple of its {size.heads} heads", size.width)
+        inner = self.interaction_size
+        _require(inner.width % inner.heads == 0, "model.interaction_width", "a multiple of image_heads", inner.width)
         _require(0 <= self.dropout < 1, "model.dropout", "in [0, 1)", self.dropout)
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from k3m.config import ImageConfig
+from k3m.config import ImageConfig, LayerSize
 from k3m.photographs import BOX, PATCH, Photographs
 from k3m.transformer import TransformerLayer
 
@@ -147,13 +147,13 @@ class ReadyFront(ImageFront):
 class ImageEncoder(nn.Module):
     """E_m = LN(W_f f_m + W_l l_m) -> Transformer (paper.md 2.2.1)."""
 
-    def __init__(self, front: ImageFront, width: int, heads: int, layers: int, dropout: float) -> None:
+    def __init__(self, front: ImageFront, size: LayerSize, layers: int, dropout: float) -> None:
         super().__init__()
-        self.front = front
+        self.front, width = front, size.width
         self.feature, self.location = nn.Linear(front.width, width), nn.Linear(BOX, width)
         self.absent = nn.Parameter(torch.zeros(width))
         self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
-        self.layers = nn.ModuleList(TransformerLayer(width, heads, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(TransformerLayer(size, dropout) for _ in range(layers))
 
     def forward(
         self, photographs: Photographs, zeroed: Bool[Tensor, "B P"] | None

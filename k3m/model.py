@@ -5,7 +5,7 @@ Read `K3M.forward` as the paper's figure: encode each modality, interact, fuse, 
 triples. `K3M.objectives` are the losses.
 
 Legend: B items, A of them and those that share their values, L title tokens, M objects (one global, then those of the
-front end), K strings or read pairs, E visible triples, Q hidden triples, D width.
+front end), K strings or read pairs, E visible triples, Q hidden triples, D width, G that of the image stream.
 """
 
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class Outputs:
     """c*, the item's vector for every downstream task."""
     text: Float[Tensor, "A L D"]
     """Fused text."""
-    image: Float[Tensor, "A M D"]
+    image: Float[Tensor, "A M G"]
     """Fused image."""
     initial: Float[Tensor, "B D"]
     """c, the item before its triples were aggregated."""
@@ -78,20 +78,20 @@ class K3M(nn.Module):
     def __init__(self, config: Config, vocabulary: Vocabulary, architecture: dict[str, Any] | None = None) -> None:
         super().__init__()
         model, self.config = config.model, config
-        width, heads, dropout = model.width, model.attention_heads, model.dropout
+        width, images, dropout = model.width, model.image_size, model.dropout
         modalities = 2 if model.presence else 0
         self.pad = vocabulary.pad
         self.text_encoder = text_encoder(config, vocabulary, architecture)
-        self.image_encoder = ImageEncoder(image_front(config.image), width, heads, config.image.layers, dropout)
-        self.interactor = CoAttention(width, heads, model.interaction_layers, dropout)
+        self.image_encoder = ImageEncoder(image_front(config.image), images, config.image.layers, dropout)
+        self.interactor = CoAttention(model)
         self.fuse_text = InitialInteractiveFusion(width, model.fusion, modalities)
-        self.fuse_image = InitialInteractiveFusion(width, model.fusion, modalities)
-        self.initialise = ItemInitialisation(width, dropout)
+        self.fuse_image = InitialInteractiveFusion(images.width, model.fusion, modalities)
+        self.initialise = ItemInitialisation(width, images.width, dropout)
         self.share = SharedValues(width) if model.shared_values else None
         self.aggregate = StructureAggregation(width, model.aggregation_heads)
         self.inverse = nn.Linear(width, width) if config.loss.reciprocal else None
         self.mlm_head = MaskedLanguageHead(width, self.text_encoder.embedding)
-        self.mom_head = MaskedObjectHead(width, self.image_encoder.front.target)
+        self.mom_head = MaskedObjectHead(images.width, self.image_encoder.front.target)
         _initialise_weights(self)
 
     def forward(self, batch: ProductBatch) -> Outputs:
@@ -241,6 +241,15 @@ def load_pretrained(model: K3M) -> dict[str, list[str]]:
         model.image_encoder.front.load(image.tower, image.weights)
         unused["image"] = []
     return unused
+
+
+def parameter_counts(model: nn.Module) -> dict[str, int]:
+    """Parameters by part, what two parts share counted with the first."""
+    counts = dict.fromkeys((name for name, _ in model.named_children()), 0)
+    for name, parameter in model.named_parameters():
+        counts[name.split(".")[0]] += parameter.numel()
+    assert sum(counts.values()) == sum(parameter.numel() for parameter in model.parameters())
+    return counts
 
 
 def _initialise_weights(model: nn.Module) -> None:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from k3m.config import Config
+from k3m.config import Config, LayerSize
 from k3m.sequences import LONGEST
 from k3m.text import TextTokenizer, Vocabulary
 from k3m.transformer import TransformerLayer
@@ -84,14 +84,13 @@ class TextEncoder(nn.Module):
 class WordPieceEncoder(TextEncoder):
     """A small BERT from scratch."""
 
-    def __init__(
-        self, vocabulary: Vocabulary, longest: int, width: int, heads: int, layers: int, dropout: float
-    ) -> None:
+    def __init__(self, vocabulary: Vocabulary, longest: int, size: LayerSize, layers: int, dropout: float) -> None:
         super().__init__(vocabulary)
+        width = size.width
         self.embedding = nn.Embedding(vocabulary.size, width, padding_idx=vocabulary.pad)
         self.position = nn.Embedding(longest, width)
         self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
-        self.layers = nn.ModuleList(TransformerLayer(width, heads, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(TransformerLayer(size, dropout) for _ in range(layers))
 
     def forward(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
         position = torch.arange(tokens.shape[1], device=tokens.device)
@@ -208,4 +207,4 @@ def text_encoder(config: Config, vocabulary: Vocabulary, architecture: dict[str,
         assert architecture is not None
         return PretrainedEncoder(vocabulary, architecture, model.width, text.tuned)
     longest = max(text.title_tokens, text.string_tokens, LONGEST if text.knowledge == "sequence" else 0)
-    return WordPieceEncoder(vocabulary, longest, model.width, model.attention_heads, text.layers, model.dropout)
+    return WordPieceEncoder(vocabulary, longest, model.text_size, text.layers, model.dropout)

@@ -8,14 +8,23 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
+from k3m.config import LayerSize
+
 
 class Attention(nn.Module):
-    """Multi-head attention of `queries` over `context`; places where `mask` is False are not looked at."""
+    """Multi-head attention of `queries` over `context`; places where `mask` is False are not looked at.
 
-    def __init__(self, width: int, heads: int) -> None:
+    Args:
+        width, context: of queries and context.
+        inner: of the projections that are compared.
+    """
+
+    def __init__(self, width: int, heads: int, context: int | None = None, inner: int | None = None) -> None:
         super().__init__()
-        self.heads = heads
-        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+        self.heads, context, inner = heads, context or width, inner or width
+        self.query = nn.Linear(width, inner)
+        self.key, self.value = nn.Linear(context, inner), nn.Linear(context, inner)
+        self.out = nn.Linear(inner, width)
 
     def forward(
         self, queries: Float[Tensor, "B L D"], context: Float[Tensor, "B M D"], mask: Bool[Tensor, "B M"]
@@ -31,9 +40,9 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.widen, self.narrow = nn.Linear(width, inner), nn.Linear(inner, width)
 
     def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         return self.narrow(gelu(self.widen(x)))
@@ -42,9 +51,10 @@ class FeedForward(nn.Module):
 class TransformerLayer(nn.Module):
     """BERT's layer: attention and feed-forward, each with dropout, residual and layer norm after it."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, size: LayerSize, dropout: float) -> None:
         super().__init__()
-        self.attention, self.feed_forward = Attention(width, heads), FeedForward(width)
+        width = size.width
+        self.attention, self.feed_forward = Attention(width, size.heads), FeedForward(width, size.feed_forward)
         self.norm_attention, self.norm_feed_forward = nn.LayerNorm(width), nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 

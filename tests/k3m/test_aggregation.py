@@ -51,7 +51,7 @@ def test_an_item_without_triples_keeps_its_own_vector() -> None:
 
 
 def test_initialisation_is_the_mean_over_valid_tokens_and_objects_only() -> None:
-    layer = ItemInitialisation(2)
+    layer = ItemInitialisation(2, 2)
     layer.w0.weight.data, layer.w0.bias.data = 2 * torch.eye(2), torch.zeros(2)
     text = torch.tensor([[[1.0, 1.0], [99.0, 99.0]], [[5.0, 5.0], [5.0, 5.0]]])
     image = torch.tensor([[[2.0, 0.0]], [[7.0, 7.0]]])

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from k3m.config import LayerSize
 from k3m.image_encoders import (
     ImageEncoder,
     PixelFront,
@@ -18,7 +19,7 @@ ONE = torch.tensor([True])
 
 def _pixel_encoder() -> ImageEncoder:
     torch.manual_seed(0)
-    return ImageEncoder(PixelFront((8, 8, 16, 16)), width=16, heads=2, layers=1, dropout=0.0).eval()
+    return ImageEncoder(PixelFront((8, 8, 16, 16)), LayerSize(16, 2, 64), layers=1, dropout=0.0).eval()
 
 
 def _pixels(pixels: torch.Tensor, present: torch.Tensor = ONE) -> Photographs:
@@ -80,7 +81,7 @@ BOXES = torch.tensor([[[0.0, 0, 0.5, 0.5, 0.25], [0.1, 0, 0.6, 0.5, 0.25], [0.6,
 
 def _ready(classes: int = 0) -> tuple[ImageEncoder, Photographs]:
     torch.manual_seed(0)
-    encoder = ImageEncoder(ReadyFront(6, classes), width=16, heads=2, layers=1, dropout=0.0).eval()
+    encoder = ImageEncoder(ReadyFront(6, classes), LayerSize(16, 2, 64), layers=1, dropout=0.0).eval()
     there = torch.ones(1, 3, dtype=torch.bool)
     distribution = torch.randn(1, 3, classes).softmax(-1)
     return encoder, Photographs(ONE, there, BOXES, torch.empty(1, 3, 0, 0), torch.randn(1, 3, 6), distribution)

