@@ -97,7 +97,7 @@ def write_picture(lines: Sequence[Line], path: Path) -> None:
         "validation MRR": {"valid": _series(lines, "valid_mrr")},
     }
     charts = [_panel(title, series) for title, series in panels.items() if any(len(part) for part in series.values())]
-    alt.vconcat(*charts).configure_view(strokeWidth=0).resolve_scale(color="independent").save(path)
+    alt.vconcat(*charts).configure_view(strokeWidth=0).resolve_scale(x="shared", color="independent").save(path)
 
 
 def _series(lines: Sequence[Line], name: str) -> pd.DataFrame:
