@@ -143,8 +143,8 @@ class ArrayStore(Store):
         triples, ids = self.arrays.triples, self.arrays.items["id"].take(pa.array(ords)).combine_chunks()
         if not len(ids):
             return triples.slice(0, 0)
-        first = bisect_left(triples["item"], ids[0].as_py(), key=pa.Scalar.as_py)
-        end = bisect_right(triples["item"], ids[-1].as_py(), lo=first, key=pa.Scalar.as_py)
+        first = bisect_left(triples["item"], ids[0].as_py(), key=lambda item: item.as_py())
+        end = bisect_right(triples["item"], ids[-1].as_py(), lo=first, key=lambda item: item.as_py())
         between = triples.slice(first, end - first)
         return tables.of_splits(between.filter(pc.is_in(between["item"], ids)), splits)
 

@@ -54,6 +54,8 @@ class Applicability:
 
 def _frequent(cells: pd.DataFrame, sizes: pd.DataFrame, share: float) -> pd.DataFrame:
     """Of how many items of a category have a property, and how many there are."""
-    counts = cells.groupby(["category", "property"], as_index=False)["items"].sum()
-    of = counts["category"].map(sizes.groupby("category")["items"].sum())
-    return counts.loc[counts["items"] >= share * of, ["category", "property"]]
+    having = cells.groupby(["category", "property"], as_index=False)["items"].sum()
+    counts = having.merge(
+        sizes.groupby("category", as_index=False)["items"].sum(), on="category", suffixes=("", "_all")
+    )
+    return counts.loc[counts["items"] >= share * counts["items_all"], ["category", "property"]]
