@@ -97,9 +97,13 @@ class StreamedStore(AdoptedStore):
     def _triples(self, splits: Collection[str | None]) -> pa.Table:
         return tables.of_splits(self._as_at_first(self.arrays.items["id"], self.content.digests), splits)
 
+    def _triples_of(self, ords: Ints, splits: Collection[str | None]) -> pa.Table:
+        ids = self.arrays.items["id"].take(pa.array(ords))
+        return tables.of_splits(self._as_at_first(ids, self.content.digests[ords]), splits)
+
     def _neighbours(self, ords: Ints) -> Neighbours:
         ids = self.arrays.items["id"].take(pa.array(ords))
-        training = tables.of_splits(self._as_at_first(ids, self.content.digests[ords]), (None,))
+        training = self._triples_of(ords, (None,))
         item = tables.positions(training["item"], ids.combine_chunks())
         position = np.arange(len(item)) - np.searchsorted(item, item)
         return Neighbours(

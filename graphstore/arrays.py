@@ -1,5 +1,6 @@
 """A store of arrays: numpy and Arrow in memory, or memory-mapped from a snapshot. Read-only, and without Cypher."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -105,7 +106,8 @@ class ArrayStore(Store):
 
     def _count(self) -> Counts:
         items, triples = self.arrays.items, self.arrays.triples
-        splits = pc.value_counts(triples["split"].drop_null()).to_pylist()
+        counted = pc.value_counts(triples["split"]).to_pylist()
+        splits = {entry["values"]: entry["counts"] for entry in counted if entry["values"] is not None}
         return Counts(
             items=len(items),
             titles=len(items) - items["title"].null_count,
@@ -114,7 +116,7 @@ class ArrayStore(Store):
             properties=len(self.arrays.properties),
             triples=len(triples),
             training_triples=len(self.arrays.value),
-            splits={entry["values"]: entry["counts"] for entry in sorted(splits, key=lambda entry: entry["values"])},
+            splits=dict(sorted(splits.items())),
         )
 
     def _value_texts(self, ords: Ints) -> dict[int, str]:
@@ -137,9 +139,19 @@ class ArrayStore(Store):
     def _triples(self, splits: Collection[str | None]) -> pa.Table:
         return tables.of_splits(self.arrays.triples, splits)
 
+    def _triples_of(self, ords: Ints, splits: Collection[str | None]) -> pa.Table:
+        triples, ids = self.arrays.triples, self.arrays.items["id"].take(pa.array(ords)).combine_chunks()
+        if not len(ids):
+            return triples.slice(0, 0)
+        first = bisect_left(triples["item"], ids[0].as_py(), key=lambda item: item.as_py())
+        end = bisect_right(triples["item"], ids[-1].as_py(), lo=first, key=lambda item: item.as_py())
+        between = triples.slice(first, end - first)
+        return tables.of_splits(between.filter(pc.is_in(between["item"], ids)), splits)
+
     def _item_ords(self, ids: Sequence[str]) -> dict[str, int]:
-        place = pc.index_in(pa.array(ids, pa.string()), self.arrays.items["id"].combine_chunks()).to_pylist()
-        return {item: ord for item, ord in zip(ids, place, strict=True) if ord is not None}
+        # Looked for among those asked for: a table to look all of the items up in would be as long as they are.
+        ords = np.flatnonzero(pc.is_in(self.arrays.items["id"], pa.array(ids, pa.string())).to_numpy())
+        return dict(zip(self.arrays.items["id"].take(pa.array(ords)).to_pylist(), ords.tolist(), strict=True))
 
     def _item_digests(self, ords: Ints) -> NDArray[np.uint64]:
         return self.arrays.digest[ords]

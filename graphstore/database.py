@@ -7,11 +7,12 @@ items cannot be parameters in Cypher; ingest lets identifiers through only, and 
 import json
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from graphstore import changes, tables
 from graphstore.changes import Changes, Numbered
@@ -37,13 +38,26 @@ LISTS = (
     "RETURN v.ord AS value, i.ord AS item, h.property AS property"
 )
 TRIPLES = (
-    "MATCH (i:Item)-[h:HAS]->(v:Value) WHERE h.split IN $splits OR ($training AND h.split IS NULL) "
+    "MATCH (i:Item)-[h:HAS]->(v:Value) WHERE {of} AND (h.split IN $splits OR ($training AND h.split IS NULL)) "
     "RETURN i.id AS item, v.text AS value, " + ", ".join(f"h.{name} AS {name}" for name in tables.HAS_COLUMNS)
 )
 COUNTS = "MATCH (i:Item) RETURN count(*) AS items, count(i.title) AS titles, count(i.image) AS images"
 KEYS = {"Item": "id", "Value": "text", "Property": "name"}
 BASE_FIELDS = dict.fromkeys(("id", *tables.ITEM_FIELDS), "STRING")
 SPLITS = "MATCH ()-[h:HAS]->() RETURN h.split AS split, count(*) AS triples"
+VALUE_COUNTS = (
+    "MATCH (v:Value)<-[h:HAS]-() WHERE h.split IS NULL "
+    "RETURN h.property AS property, v.text AS value, count(*) AS triples"
+)
+PROPERTY_COUNTS = (
+    "MATCH (i:Item)-[h:HAS]->() WHERE {of} AND h.split IS NULL "
+    "WITH DISTINCT i, h.property AS property RETURN i.category AS category, property, count(*) AS items"
+)
+DEGREE_COUNTS = (
+    "MATCH (i:Item) WHERE {of} OPTIONAL MATCH (i)-[h:HAS]->() WHERE h.split IS NULL "
+    "WITH i, count(h.property) AS triples RETURN triples, count(*) AS items"
+)
+CATEGORY_COUNTS = "MATCH (i:Item) RETURN i.category AS category, count(*) AS items"
 
 
 class DatabaseStore(Store):
@@ -102,6 +116,13 @@ class DatabaseStore(Store):
         if now != self._state():
             raise StoreError(f"{self.location} was changed by another ingest meanwhile: open the store again")
 
+    @contextmanager
+    def _of_one_state(self) -> Iterator[None]:
+        """What is read in it is of the state that this handle first met, or an error."""
+        self._state()
+        yield
+        self._require_state(self._state_now())
+
     def _number_of(self, label: str) -> int:
         return int(self._rows(f"MATCH (n:{label}) RETURN count(*) AS n")["n"][0].as_py())
 
@@ -137,10 +158,28 @@ class DatabaseStore(Store):
         return tuple(name for name in self._fields() if name != "id")
 
     def triples(self, splits: Collection[str | None] = TRAINING) -> pa.Table:
-        self._state()
-        found = super().triples(splits)
-        self._require_state(self._state_now())
-        return found
+        with self._of_one_state():
+            return super().triples(splits)
+
+    def triples_of(self, items: ArrayLike, splits: Collection[str | None] = TRAINING) -> pa.Table:
+        with self._of_one_state():
+            return super().triples_of(items, splits)
+
+    def value_counts(self) -> pa.Table:
+        with self._of_one_state():
+            return tables.summed([self._rows(VALUE_COUNTS)], tables.VALUE_COUNTS)
+
+    def property_counts(self) -> pa.Table:
+        with self._of_one_state():
+            return super().property_counts()
+
+    def degree_counts(self) -> pa.Table:
+        with self._of_one_state():
+            return super().degree_counts()
+
+    def category_counts(self) -> pa.Table:
+        with self._of_one_state():
+            return tables.summed([self._rows(CATEGORY_COUNTS)], tables.CATEGORY_COUNTS)
 
     def items(self, fields: Sequence[str] = ()) -> pa.Table:
         fields = tuple(dict.fromkeys(fields))
@@ -148,9 +187,21 @@ class DatabaseStore(Store):
         return self._typed(rows.sort_by("ord").drop_columns(["ord"]), fields)
 
     def _triples(self, splits: Collection[str | None]) -> pa.Table:
-        named = [name for name in splits if name is not None]
-        rows = self._rows(TRIPLES, splits=named or [""], training=None in splits)
+        rows = self._rows(TRIPLES.format(of="true"), **_named(splits))
         return rows.select(list(tables.TRIPLE_COLUMNS))
+
+    def _triples_of(self, ords: Ints, splits: Collection[str | None]) -> pa.Table:
+        of, chosen = _items(ords)
+        rows = self._rows(TRIPLES.format(of=of), **_named(splits), **chosen)
+        return rows.select(list(tables.TRIPLE_COLUMNS))
+
+    def _property_counts(self, ords: Ints) -> pa.Table:
+        of, chosen = _items(ords)
+        return self._rows(PROPERTY_COUNTS.format(of=of), **chosen)
+
+    def _degree_counts(self, ords: Ints) -> pa.Table:
+        of, chosen = _items(ords)
+        return self._rows(DEGREE_COUNTS.format(of=of), **chosen)
 
     def _item_ords(self, ids: Sequence[str]) -> dict[str, int]:
         rows = self._rows("MATCH (i:Item) WHERE i.id IN $ids RETURN i.id AS id, i.ord AS ord", ids=list(ids))
@@ -243,8 +294,10 @@ class DatabaseStore(Store):
         return self._rows(NEIGHBOURS, ords=ords.tolist()).to_pydict()
 
     def _item_features(self, ords: Ints, fields: Sequence[str]) -> dict[str, NDArray[np.object_]]:
-        query = f"MATCH (i:Item) WHERE i.ord IN $ords RETURN i.ord AS ord{self._returned(fields)}"
-        rows = self._rows(query, ords=ords.tolist()).sort_by("ord")
+        of, chosen = _items(ords)
+        rows = self._rows(f"MATCH (i:Item) WHERE {of} RETURN i.ord AS ord{self._returned(fields)}", **chosen).sort_by(
+            "ord"
+        )
         return {name: tables.objects(rows[f"field_{name}"]) for name in fields}
 
     def _returned(self, fields: Sequence[str]) -> str:
@@ -419,6 +472,18 @@ class DatabaseStore(Store):
     @abstractmethod
     def _remove_triples(self, rows: pa.Table) -> None:
         """Of keys sorted by item."""
+
+
+def _items(ords: Ints) -> tuple[str, dict[str, Any]]:
+    """A condition on i for the items with these ascending ordinals, and its parameters. Consecutive ones are a range:
+    Ladybug would look a long list through for every item."""
+    if len(ords) and ords[-1] - ords[0] == len(ords) - 1:
+        return "i.ord >= $first AND i.ord <= $last", {"first": int(ords[0]), "last": int(ords[-1])}
+    return "i.ord IN $ords", {"ords": ords.tolist()}
+
+
+def _named(splits: Collection[str | None]) -> dict[str, Any]:
+    return {"splits": [name for name in splits if name is not None] or [""], "training": None in splits}
 
 
 def _strings(rows: pa.Table) -> pa.Table:

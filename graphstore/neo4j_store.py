@@ -256,8 +256,13 @@ class Neo4jStore(DatabaseStore):
     # A column a list
 
     def _triples(self, splits: Collection[str | None]) -> pa.Table:
+        return self._triples_by_id(self._lists("MATCH (i:Item) RETURN collect(i.id)", ("id",))["id"], splits)
+
+    def _triples_of(self, ords: Ints, splits: Collection[str | None]) -> pa.Table:
+        return self._triples_by_id(self.item_ids(ords).tolist(), splits)
+
+    def _triples_by_id(self, ids: list[str], splits: Collection[str | None]) -> pa.Table:
         named = {"splits": [name for name in splits if name is not None], "training": None in splits}
-        ids = self._lists("MATCH (i:Item) RETURN collect(i.id)", ("id",))["id"]
         parts = [
             self._lists(TRIPLES, tables.TRIPLE_COLUMNS, ids=ids[start : start + _BATCH], **named)
             for start in range(0, len(ids), _BATCH)

@@ -1,11 +1,12 @@
 """The interface that every store keeps: public methods check what they are given, `_hooks` do the work.
 
-Assumes what `tables` says of ordinals. Training reads `neighbours`, `items`, `item_features` and `triples()`, which
-know training triples only; `query`, and `triples` where a split is named, see every fact.
+Assumes what `tables` says of ordinals. Training reads `neighbours`, `item_features`, `triples_of` and the counts,
+which know training triples only; `query`, and `triples` and `triples_of` where a split is named, see every fact.
+Nothing that training reads is as long as the catalogue: `item_blocks` is how to go through all of it.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -24,6 +25,8 @@ from graphstore.tables import Ints, Table
 
 Mode = Literal["r", "w"]
 TRAINING: tuple[None] = (None,)
+BLOCK = 10_000
+"""Items a block of `item_blocks`."""
 
 
 @dataclass(frozen=True)
@@ -310,6 +313,42 @@ class Store(ABC):
         None is training."""
         return tables.sorted_triples(self._triples(splits))
 
+    def triples_of(self, items: ArrayLike, splits: Collection[str | None] = TRAINING) -> pa.Table:
+        """As `triples`, of the items with these ordinals alone, each of them once.
+
+        Raises:
+            UnknownItems: naming up to five ordinals that the store has not.
+        """
+        return tables.sorted_triples(self._triples_of(np.unique(self._checked_ords(items)), splits))
+
+    def item_blocks(self) -> Iterator[Ints]:
+        """The ordinals of all items, ascending, in blocks of consecutive ones."""
+        number = self.num_items
+        for first in range(0, number, BLOCK):
+            yield np.arange(first, min(number, first + BLOCK))
+
+    # What is counted, of training triples
+
+    def value_counts(self) -> pa.Table:
+        """property, value and triples: how many triples have the two. Sorted."""
+        counted = (tables.counted(self.triples_of(block), tables.VALUE_COUNTS) for block in self.item_blocks())
+        return tables.summed(counted, tables.VALUE_COUNTS)
+
+    def property_counts(self) -> pa.Table:
+        """category, property and items: how many items of the category have the property. Sorted; items without a
+        category come last, their category null."""
+        return tables.summed(map(self._property_counts, self.item_blocks()), tables.PROPERTY_COUNTS)
+
+    def degree_counts(self) -> pa.Table:
+        """triples and items: how many items have so many triples; 0 is among them. Sorted."""
+        return tables.summed(map(self._degree_counts, self.item_blocks()), tables.DEGREE_COUNTS)
+
+    def category_counts(self) -> pa.Table:
+        """category and items: how many there are, with triples or without. Sorted; null comes last."""
+        return tables.summed(
+            [tables.counted(self.items(("category",)), tables.CATEGORY_COUNTS)], tables.CATEGORY_COUNTS
+        )
+
     # Hooks
 
     @abstractmethod
@@ -351,6 +390,23 @@ class Store(ABC):
 
     @abstractmethod
     def _triples(self, splits: Collection[str | None]) -> pa.Table: ...
+
+    @abstractmethod
+    def _triples_of(self, ords: Ints, splits: Collection[str | None]) -> pa.Table:
+        """Of ascending, distinct, known ordinals."""
+
+    def _property_counts(self, ords: Ints) -> pa.Table:
+        """Rows of `property_counts`, in any order, of consecutive ordinals; likewise the next."""
+        cells = self.triples_of(ords).group_by(["item", "property"]).aggregate([])
+        found = self.item_features(ords, ("id", "category"))
+        items = pa.table(
+            {"item": pa.array(found["id"], pa.string()), "category": pa.array(found["category"], pa.string())}
+        )
+        return tables.counted(cells.join(items, "item"), tables.PROPERTY_COUNTS)
+
+    def _degree_counts(self, ords: Ints) -> pa.Table:
+        degrees = pa.table({"triples": np.diff(self.neighbours(ords).indptr)})
+        return tables.counted(degrees, tables.DEGREE_COUNTS)
 
     def _checked_ords(self, ords: ArrayLike) -> Ints:
         asked = _ordinals(ords)

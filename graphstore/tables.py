@@ -32,6 +32,11 @@ KEY = ("item", "property", "value")
 HAS_COLUMNS = tuple(name for name in TRIPLE_COLUMNS if name not in ("item", "value"))
 """What a relationship holds; its ends are the other two."""
 MORE_COLUMNS = tuple(name for name in TRIPLE_COLUMNS if name not in KEY)
+VALUE_COUNTS = pa.schema([("property", pa.string()), ("value", pa.string()), ("triples", pa.int64())])
+PROPERTY_COUNTS = pa.schema([("category", pa.string()), ("property", pa.string()), ("items", pa.int64())])
+DEGREE_COUNTS = pa.schema([("triples", pa.int64()), ("items", pa.int64())])
+CATEGORY_COUNTS = pa.schema([("category", pa.string()), ("items", pa.int64())])
+"""Of tables of counts: keys, then how often they occur."""
 RESERVED = ("ord", "first")
 """Columns of ours on items."""
 MAX_KEY_BYTES = 8000
@@ -120,6 +125,29 @@ def with_columns(table: pa.Table, names: Sequence[str]) -> pa.Table:
 
 def sorted_triples(table: pa.Table) -> pa.Table:
     return table.take(pc.sort_indices(table, [(name, "ascending") for name in KEY]))
+
+
+def counted(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """How often the rows have each of their keys, as a table of counts."""
+    *keys, number = schema.names
+    return rows.group_by(keys).aggregate([([], "count_all")]).rename_columns([*keys, number])
+
+
+def summed(parts: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
+    """Tables of counts as one, whose rows are sorted by their keys, null last. Holds two parts at a time, or as much
+    again as the sum."""
+    total, waiting = schema.empty_table(), schema.empty_table()
+    for part in parts:
+        waiting = pa.concat_tables([waiting, part.select(schema.names).cast(schema)])
+        if len(waiting) > len(total):  # not each time: what is long is seldom added up
+            total, waiting = _added(pa.concat_tables([total, waiting])), schema.empty_table()
+    *keys, _ = schema.names
+    return _added(pa.concat_tables([total, waiting])).sort_by([(name, "ascending") for name in keys])
+
+
+def _added(rows: pa.Table) -> pa.Table:
+    *keys, number = rows.column_names
+    return rows.group_by(keys).aggregate([(number, "sum")]).rename_columns(rows.column_names)
 
 
 def of_splits(triples: pa.Table, splits: Collection[str | None]) -> pa.Table:

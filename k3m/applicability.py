@@ -24,12 +24,11 @@ class Applicability:
 
     @classmethod
     def from_store(cls, store: Store, share: float = SHARE) -> "Applicability":
-        items = store.items(("category",)).to_pandas().fillna({"category": ANY})
-        cells = store.triples().to_pandas()[["item", "property"]].drop_duplicates()
-        cells = cells.merge(items, left_on="item", right_on="id")
-        tables = [_frequent(cells.assign(category=ANY), {ANY: len(items)}, share)]
-        tables.append(_frequent(cells[cells["category"] != ANY], items["category"].value_counts().to_dict(), share))
-        return cls(pd.concat(tables, ignore_index=True))
+        sizes = store.category_counts().to_pandas().fillna({"category": ANY})
+        cells = store.property_counts().to_pandas().fillna({"category": ANY})
+        of_all = _frequent(cells.assign(category=ANY), sizes.assign(category=ANY), share)
+        of_each = _frequent(cells[cells["category"] != ANY], sizes, share)
+        return cls(pd.concat([of_all, of_each], ignore_index=True))
 
     @classmethod
     def load(cls, path: Path) -> "Applicability":
@@ -53,6 +52,10 @@ class Applicability:
         return cells.sort_values(["property", "item"], ignore_index=True)
 
 
-def _frequent(cells: pd.DataFrame, sizes: dict[str, int], share: float) -> pd.DataFrame:
-    counts = cells.groupby(["category", "property"], as_index=False).size()
-    return counts.loc[counts["size"] >= share * counts["category"].map(sizes), ["category", "property"]]
+def _frequent(cells: pd.DataFrame, sizes: pd.DataFrame, share: float) -> pd.DataFrame:
+    """Of how many items of a category have a property, and how many there are."""
+    having = cells.groupby(["category", "property"], as_index=False)["items"].sum()
+    counts = having.merge(
+        sizes.groupby("category", as_index=False)["items"].sum(), on="category", suffixes=("", "_all")
+    )
+    return counts.loc[counts["items"] >= share * counts["items_all"], ["category", "property"]]

@@ -14,6 +14,7 @@ COMMANDS = {
     "map": ("loaders.map", "propose which column of a table is what, for k3m ingest table"),
     "train": ("k3m.train", "pretrain K3M on a store"),
     "complete": ("analysis.complete", "rank values for missing and kept-back facts, write the report"),
+    "stats": ("analysis.stats", "say how large and how complete a store is, as a table and a picture"),
     "query": ("k3m.query", "print what a Cypher query answers"),
     "snapshot": ("k3m.snapshot", "write a store's training data as files that need no database"),
 }

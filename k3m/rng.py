@@ -12,6 +12,8 @@ from graphstore.tables import digests
 
 STREAM = 8192
 """Positions set aside for one thing that is drawn for: two such things of one key start this far apart."""
+BLOCK = 2**16
+"""Draws at a time, where they are as many as a catalogue has items or triples."""
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -64,6 +66,16 @@ def order(n: int, *purpose: object) -> NDArray[np.int64]:
     """A permutation of 0..n-1."""
     draws = uniform(np.full(n, key(*purpose)), np.arange(n))
     return np.argsort(draws, kind="stable")
+
+
+def first(most: int, n: int, *purpose: object) -> NDArray[np.int64]:
+    """The first `most` of that permutation, which is not made: it holds a block of draws at a time."""
+    chosen = np.empty(0, dtype=np.int64)
+    for start in range(0, n, BLOCK):
+        chosen = np.concatenate([chosen, np.arange(start, min(n, start + BLOCK))])
+        draws = uniform(np.full(len(chosen), key(*purpose)), chosen)
+        chosen = chosen[np.argsort(draws, kind="stable")[:most]]  # of equal draws the earlier stays ahead
+    return chosen
 
 
 def torch_seed(*purpose: object) -> int:

@@ -1,10 +1,10 @@
 """From a store to `ProductBatch`es: the one place that puts sampler, features, tokenizer and batch maker together."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from graphstore import Store
@@ -92,8 +92,15 @@ class Stream:
 def learn_tokenizer(store: Store, config: Config) -> TextTokenizer:
     """WordPiece over what training may see: titles, visible fields, and the properties and values of training
     triples."""
-    items = store.items(("title", *config.visible.fields)).to_pandas().drop(columns="id")
-    training: pd.DataFrame = store.triples().to_pandas()
-    texts = [items[column].dropna().astype(str) for column in items]
-    texts += [pd.Series(config.visible.fields, dtype=object), training["property"], training["value"]]
-    return TextTokenizer.learn(pd.concat(texts), config.text.vocabulary)
+    return TextTokenizer.learn(_training_texts(store, config.visible.fields), config.text.vocabulary)
+
+
+def _training_texts(store: Store, fields: tuple[str, ...]) -> Iterator[str]:
+    """Some more than once."""
+    counted = store.value_counts()
+    for column in (counted["property"], counted["value"]):
+        yield from pc.unique(column).to_pylist()
+    yield from fields
+    for block in store.item_blocks():
+        for column in store.item_features(block, ("title", *fields)).values():
+            yield from (str(text) for text in column if text is not None)

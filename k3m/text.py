@@ -1,7 +1,9 @@
 """The tokenisation of titles, properties and values: a WordPiece learnt from the training catalogue (paper.md 2.2.1),
 Chinese included, or a pretrained encoder's own."""
 
-from collections.abc import Iterable, Sequence
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from tokenizers.trainers import WordPieceTrainer
 PAD, UNK, CLS, SEP, MASK = range(5)
 OF = "\x1f"
 """Stands between a property and its value in a string whose value is read in the property's light: "size" OF "one"."""
+REMEMBERED = 2**17
+"""Strings whose tokens are kept."""
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 OTHER_NAMES = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
 """RoBERTa's and its kin's."""
@@ -36,7 +40,8 @@ class Vocabulary:
 
 
 class TextTokenizer:
-    """Strings to padded token ids. Tokenised strings are remembered: a catalogue repeats its properties and values.
+    """Strings to padded token ids. A catalogue repeats its properties and values, so these are remembered, up to
+    `REMEMBERED` of them; titles are not.
 
     Raises:
         ValueError: for a tokenizer without one of the special tokens.
@@ -59,14 +64,14 @@ class TextTokenizer:
     @classmethod
     def learn(cls, texts: Iterable[str], vocabulary: int) -> "TextTokenizer":
         """A lower-case WordPiece vocabulary of about `vocabulary` pieces; every character that occurs is kept."""
-        distinct = sorted(set(texts))
         learner = _tokenizer(WordPiece(unk_token=SPECIAL[UNK]))
-        # The trainer numbers the continuing characters as a hash map yields them, and breaks ties by number: named
-        # beforehand, they make the vocabulary a function of the texts.
-        reserved = [*SPECIAL, *_continuing_characters(learner, distinct)]
-        learner.train_from_iterator(
-            distinct, WordPieceTrainer(vocab_size=vocabulary, special_tokens=reserved, show_progress=False)
-        )
+        with _distinct(texts) as distinct:
+            # The trainer numbers the continuing characters as a hash map yields them, and breaks ties by number: named
+            # beforehand, they make the vocabulary a function of the texts.
+            reserved = [*SPECIAL, *_continuing_characters(learner, distinct())]
+            learner.train_from_iterator(
+                distinct(), WordPieceTrainer(vocab_size=vocabulary, special_tokens=reserved, show_progress=False)
+            )
         tokenizer = _tokenizer(WordPiece(vocab=learner.get_vocab(), unk_token=SPECIAL[UNK]))
         tokenizer.add_special_tokens(list(SPECIAL))
         return cls(tokenizer)
@@ -82,10 +87,13 @@ class TextTokenizer:
         """The token ids of one string; one [UNK] for a string that has none, so that no string is empty."""
         known = self._cache.get(text)
         if known is None:
-            known = self._cache[text] = self.tokenizer.encode(text, add_special_tokens=False).ids or [
-                self.vocabulary.unk
-            ]
+            if len(self._cache) == REMEMBERED:
+                self._cache.clear()
+            known = self._cache[text] = self._encoded(text)
         return known
+
+    def _encoded(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False).ids or [self.vocabulary.unk]
 
     def strings(self, texts: Sequence[str], longest: int) -> NDArray[np.int64]:
         """Properties, or values behind their property and a [SEP], [n, W], padded with [PAD]; long ones are cut."""
@@ -99,12 +107,24 @@ class TextTokenizer:
     def titles(self, titles: Sequence[str | None], longest: int) -> NDArray[np.int64]:
         """Titles, [n, L], each behind a [CLS]; a missing title is the [CLS] alone."""
         first = self.vocabulary.cls
-        return self.padded([[first, *(self.pieces(title)[: longest - 1] if title else [])] for title in titles])
+        return self.padded([[first, *(self._encoded(title)[: longest - 1] if title else [])] for title in titles])
 
     def padded(self, rows: Sequence[list[int]]) -> NDArray[np.int64]:
         """[n, longest row]."""
         width, pad = max((len(row) for row in rows), default=1), self.vocabulary.pad
         return np.array([row + [pad] * (width - len(row)) for row in rows], dtype=np.int64).reshape(len(rows), width)
+
+
+@contextmanager
+def _distinct(texts: Iterable[str]) -> Iterator[Callable[[], Iterator[str]]]:
+    """Gives each of the texts once, in code-point order, as often as it is called. They are sorted on the disk: titles
+    are as many as items."""
+    # The trainer draws the texts from a thread of its own.
+    with closing(sqlite3.connect("", check_same_thread=False)) as database:
+        database.execute("CREATE TABLE texts (text TEXT)")
+        database.executemany("INSERT INTO texts VALUES (?)", ((text,) for text in texts))
+        database.execute("CREATE INDEX by_text ON texts (text)")
+        yield lambda: (text for (text,) in database.execute("SELECT DISTINCT text FROM texts ORDER BY text"))
 
 
 def _tokenizer(model: WordPiece) -> Tokenizer:

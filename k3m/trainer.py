@@ -12,12 +12,15 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from graphstore import StoreError
+from graphstore import Store, StoreError
 from k3m import ranks, rng
 from k3m.batch import ProductBatch
 from k3m.checkpoint import load_checkpoint, save_checkpoint, save_weights
@@ -164,11 +167,12 @@ class Trainer:
     def _validation(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The triples that validation ranks, and all that is known of their items: read once, and only that much
         kept."""
-        store, most = self.stream.store, self.config.train.eval_triples
-        valid = store.triples(("valid",) if most else ())
-        chosen = valid.take(rng.order(len(valid), self.config.train.seed, "valid")[:most])
-        known = store.triples((None, *store.counts().splits) if len(chosen) else ())
-        known = known.filter(pc.is_in(known["item"], pc.unique(chosen["item"])))
+        store, config = self.stream.store, self.config.train
+        splits = store.counts().splits
+        places = rng.first(config.eval_triples, splits.get("valid", 0), config.seed, "valid")
+        chosen = triples_at(store, "valid", places)
+        items = pc.unique(chosen["item"]).to_pylist()
+        known = store.triples_of(store.item_ords(items), (None, *splits))
         return chosen.to_pandas(), known.to_pandas()
 
     @property
@@ -182,6 +186,19 @@ class Trainer:
 
     def _save(self) -> None:
         save_checkpoint(self.model, self.optimizer, asdict(self.state), self.directory / "checkpoint.safetensors")
+
+
+def triples_at(store: Store, split: str, places: NDArray[np.int64]) -> pa.Table:
+    """The triples at these places of `store.triples((split,))`, in the order of the places, read block by block."""
+    order = np.argsort(places)
+    ascending, passed = places[order], 0
+    found = [store.triples_of((), (split,))]
+    for block in store.item_blocks() if len(places) else ():
+        part = store.triples_of(block, (split,))
+        first, end = np.searchsorted(ascending, (passed, passed + len(part)))
+        found.append(part.take(ascending[first:end] - passed))
+        passed += len(part)
+    return pa.concat_tables(found).take(np.argsort(order))
 
 
 def uses_bf16(precision: Precision) -> bool:

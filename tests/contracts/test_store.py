@@ -278,6 +278,51 @@ def test_triples_are_those_of_the_splits_named(store: Store) -> None:
     assert rows(store.triples([])) == rows(store.triples(["cold"])) == []
 
 
+def test_triples_of_items_are_sorted_and_each_comes_once(store: Store) -> None:
+    """Of a (1) and é (3); of consecutive items, which a database may read as a range; of none."""
+    amber = ("a", "colour", "amber", None, "valid", None)
+    training = [("a", "colour", "blue", None, None, None), ("a", "colour", "red", None, None, "Red ")]
+    size, red = ("a", "size", "10", "feed", None, None), ("b", "colour", "red", "feed", None, None)
+    assert rows(store.triples_of([3, 1, 3])) == [*training, size]
+    kept_back = [amber, ("é", "brand", "amber", "feed", "test", "AMBER")]
+    assert rows(store.triples_of([1, 3], ["valid", "test"])) == kept_back
+    assert rows(store.triples_of([1, 2], [None, "valid"])) == [amber, *training, size, red]
+    assert rows(store.triples_of([3])) == rows(store.triples_of([])) == rows(store.triples_of([1], [])) == []
+    assert store.triples_of([]).schema.equals(store.triples().schema)
+    with pytest.raises(UnknownItems, match=r"has no item 4 \("):
+        store.triples_of([1, 4])
+
+
+def test_blocks_hold_every_item_in_order(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [block.tolist() for block in store.item_blocks()] == [[0, 1, 2, 3]]
+    monkeypatch.setattr("graphstore.store.BLOCK", 3)
+    assert [block.tolist() for block in store.item_blocks()] == [[0, 1, 2], [3]]
+
+
+@pytest.mark.parametrize("block", [1, 3, 10_000])
+def test_training_triples_are_counted(store: Store, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In code-point order, null last; Z has a property twice."""
+    monkeypatch.setattr("graphstore.store.BLOCK", block)
+    assert rows(store.value_counts()) == [
+        ("colour", "blue", 1),
+        ("colour", "red", 2),
+        ("size", "10", 1),
+        ("tag", WIDE_A, 1),
+        ("tag", GRIN, 1),
+    ]
+    expected = [("hat", "colour", 1), ("hat", "tag", 1), ("scarf", "colour", 1), ("scarf", "size", 1)]
+    assert rows(store.property_counts()) == expected
+    assert rows(store.degree_counts()) == [(0, 1), (1, 1), (2, 1), (3, 1)]
+    assert rows(store.category_counts()) == [("hat", 2), ("scarf", 1), (None, 1)]
+
+
+def test_items_without_a_category_are_counted_last(writable: Store) -> None:
+    nothing, triples = four_items().items[:0], pd.DataFrame([("é", "tag", "blue"), ("é", "tag", "red")])
+    writable.ingest(nothing, triples.set_axis(["item", "property", "value"], axis=1))
+    assert rows(writable.property_counts())[-1] == (None, "tag", 1)
+    assert rows(writable.degree_counts()) == [(1, 1), (2, 2), (3, 1)]
+
+
 def test_counts(store: Store) -> None:
     assert store.counts() == COUNTS
 
@@ -333,6 +378,8 @@ def test_an_empty_database(location: Any) -> None:
         assert store.counts() == Counts(0, 0, 0, 0, 0, 0, 0, {})
         assert store.neighbours([]).indptr.tolist() == [0]
         assert rows(store.items()) == rows(store.triples()) == store.property_names() == []
+        assert rows(store.value_counts()) == rows(store.property_counts()) == rows(store.degree_counts()) == []
+        assert rows(store.category_counts()) == rows(store.triples_of([])) == list(store.item_blocks()) == []
         with pytest.raises(UnknownItems, match="has no item 0"):
             store.neighbours([0])
 

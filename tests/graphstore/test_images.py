@@ -39,6 +39,42 @@ def test_two_writers_take_turns(tmp_path: Path) -> None:
     assert [len(first.get(key)) for key in second] == list(range(1, 11))
 
 
+@pytest.mark.parametrize("latest", [0, 3, 64])
+def test_every_image_is_found_however_many_records_are_held(
+    tmp_path: Path, latest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While they are added, by another handle, and by one that has looked before the last of them came."""
+    monkeypatch.setattr("graphstore.images.LATEST", latest)
+    pictures = [bytes([number]) * (number + 1) for number in range(40)]
+    pack, early = ImagePack(tmp_path, read_only=False), ImagePack(tmp_path)
+    for number, picture in enumerate(pictures):
+        assert image_key(picture) not in early
+        assert [pack.add(picture), pack.add(picture)] == [image_key(picture)] * 2
+        assert all(pack.get(image_key(known)) == known for known in pictures[: number + 1])
+    for reader in (early, ImagePack(tmp_path)):
+        assert [reader.get(image_key(picture)) for picture in pictures] == pictures
+        assert list(reader) == [image_key(picture) for picture in pictures]
+        assert image_key(b"") not in reader
+
+
+def test_images_whose_digests_begin_alike_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graphstore.images.LATEST", 0)
+    keys = [f"sha256:{'0' * 16}{number:048x}" for number in (2, 1, 3)]
+    monkeypatch.setattr("graphstore.images.image_key", lambda data: keys[data[0]])
+    pack = ImagePack(tmp_path, read_only=False)
+    assert [pack.add(bytes([number])) for number in (0, 1)] == keys[:2]
+    assert [pack.get(key) for key in keys[:2]] == [b"\0", b"\1"]
+    assert keys[2] not in pack
+
+
+@pytest.mark.parametrize(
+    "key", ["", "sha256:", "sha256:00", "photo.png", image_key(ONE).upper(), image_key(ONE)[7:], 7]
+)
+def test_what_is_no_key_names_no_image(tmp_path: Path, key: object) -> None:
+    ImagePack(tmp_path, read_only=False).add(ONE)
+    assert key not in ImagePack(tmp_path)
+
+
 def test_half_a_record_is_what_a_stop_left_and_is_written_again(tmp_path: Path) -> None:
     ImagePack(tmp_path, read_only=False).add(ONE)
     with (tmp_path / "images.index").open("ab") as index:

@@ -155,3 +155,17 @@ def test_a_file_of_before_completions(tmp_path: Path, monkeypatch: pytest.Monkey
     with graphstore.open(path) as store:
         assert store.query(asked)["n"].tolist() == [0]
         assert store.num_items == 8
+
+
+def test_a_pool_that_is_too_small_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("K3M_LADYBUG_POOL", "64")
+    with graphstore.open(path) as store:
+        with pytest.raises(
+            QueryError, match=r"buffer pool is full.* \(K3M_LADYBUG_POOL gives a process that reads more"
+        ):
+            store.query("UNWIND range(1, $n) AS n RETURN n, n + 1 AS m", n=10_000_000)
+        assert store.num_items == 8
+    for wrong in ("63", "", "4 GB", "-1"):
+        monkeypatch.setenv("K3M_LADYBUG_POOL", wrong)
+        with pytest.raises(ValueError, match=rf"whole number of MiB, 64 or more \(got '{wrong}'\)"):
+            graphstore.open(path)

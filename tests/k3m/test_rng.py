@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from k3m import rng
 
@@ -30,6 +31,19 @@ def test_order_is_a_permutation_that_the_epoch_changes() -> None:
     assert sorted(first) == list(range(100))
     assert not np.array_equal(first, second)
     assert np.array_equal(first, rng.order(100, 0, 0, "order"))
+
+
+def test_the_first_of_an_order_are_found_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rng, "BLOCK", 7)
+    for n in (0, 1, 7, 100):
+        for most in (0, 1, 5, 7, 200):
+            assert rng.first(most, n, 3, "valid").tolist() == rng.order(n, 3, "valid")[:most].tolist()
+
+
+def test_the_first_of_equal_draws_is_the_earlier_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rng, "BLOCK", 4)
+    monkeypatch.setattr(rng, "uniform", lambda keys, positions: (positions % 3).astype(np.float64))
+    assert rng.first(5, 10, "x").tolist() == rng.order(10, "x")[:5].tolist() == [0, 3, 6, 9, 1]
 
 
 def test_distinct_numbers_are_below_the_size_and_every_subset_is_as_likely() -> None:

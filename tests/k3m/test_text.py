@@ -1,5 +1,8 @@
 from pathlib import Path
 
+import pytest
+
+from k3m import text
 from k3m.text import CLS, MASK, OF, PAD, SEP, UNK, TextTokenizer
 
 TEXTS = ["red wool scarf", "blue wool hat", "产地 中国大陆", "红色 围巾"]
@@ -41,6 +44,26 @@ def test_the_same_texts_give_the_same_vocabulary_in_any_order() -> None:
     texts = [f"item {number:x} {name}" for number in range(300) for name in ("scarf", "scar", "scan", "围巾")]
     vocabularies = [TextTokenizer.learn(order, 120).tokenizer.get_vocab() for order in (texts, texts, texts[::-1])]
     assert vocabularies[0] == vocabularies[1] == vocabularies[2]
+
+
+def test_texts_are_counted_once_and_may_be_drawn_once() -> None:
+    """Of texts that a sort must not change: null characters, quotes, what code points and UTF-16 order differently."""
+    texts = ["\x00a", "a\x00", "'", "", "\uff21", "\U0001f600", "a", "A"]
+    with text._distinct(iter([*texts, *texts[::-1]])) as distinct:
+        assert list(distinct()) == list(distinct()) == sorted(set(texts))
+    once = TextTokenizer.learn(iter(TEXTS), 200).tokenizer.to_str()
+    assert TextTokenizer.learn(iter(TEXTS * 3), 200).tokenizer.to_str() == once
+
+
+def test_what_is_remembered_is_bounded_and_titles_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "REMEMBERED", 2)
+    tokenizer = TextTokenizer.learn(TEXTS, 200)
+    first = [tokenizer.pieces(string) for string in TEXTS]
+    assert [tokenizer.pieces(string) for string in TEXTS[::-1]] == first[::-1]
+    assert len(tokenizer._cache) <= 2
+    held = dict(tokenizer._cache)
+    tokenizer.titles(["a red hat", "a blue scarf"], 36)
+    assert tokenizer._cache == held
 
 
 def test_a_value_stands_behind_its_property() -> None:

@@ -1,0 +1,78 @@
+"""What a training run reads of a store: as much as it needs, and in any blocks the same."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import graphstore
+from graphstore import Store
+from k3m import rng, train
+from k3m.config import Config
+from k3m.trainer import triples_at
+from tests.catalogues import tiny_catalogue
+from tests.k3m.conftest import TINY
+from tests.stores import ADOPTED, DATABASES, KINDS, STREAMED, store_of
+
+
+@pytest.fixture(params=[*KINDS, *ADOPTED, *STREAMED])
+def any_store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    with store_of(request.param, tiny_catalogue(), request) as opened:
+        yield opened
+
+
+def test_triples_at_places_are_those_of_the_whole_list(any_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graphstore.store.BLOCK", 7)
+    whole = any_store.triples(("valid",))
+    places = np.random.default_rng(0).permutation(len(whole))
+    assert len(places) > 10
+    for asked in (places, places[:3], places[:0], np.array([len(whole) - 1, 0])):
+        assert triples_at(any_store, "valid", asked).equals(whole.take(pa.array(asked)))
+
+
+def test_validation_ranks_the_first_of_a_drawn_order_and_knows_their_items(
+    any_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graphstore.store.BLOCK", 7)
+    config = Config.from_preset("small", [*TINY, "train.eval_triples=5", "train.seed=3"])
+    chosen, known = train.start(any_store, tmp_path / "run", config)._validation
+    valid, every = any_store.triples(("valid",)), any_store.triples((None, *any_store.counts().splits)).to_pandas()
+    expected = valid.take(pa.array(rng.order(len(valid), 3, "valid")[:5]))
+    pd.testing.assert_frame_equal(chosen, expected.to_pandas())
+    of_items = every[every["item"].isin(chosen["item"])]
+    assert len(of_items) < len(every)
+    pd.testing.assert_frame_equal(known, of_items.reset_index(drop=True))
+
+
+def test_without_validation_nothing_is_read_for_it(any_store: Store, tmp_path: Path) -> None:
+    config = Config.from_preset("small", [*TINY, "train.eval_triples=0"])
+    trainer = train.start(any_store, tmp_path / "run", config)
+    assert [len(frame) for frame in trainer._validation] == [0, 0]
+    assert trainer.valid_mrr() is None
+
+
+def test_the_tokenizer_and_the_lists_are_the_same_from_every_store_and_in_any_blocks(
+    any_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from the whole tables of a store in memory."""
+    tables, config = tiny_catalogue(), Config.from_preset("small", ["visible.fields=category"])
+    whole = graphstore.from_tables(tables.items, tables.triples, tables.properties, tables.images)
+    train.start(whole, tmp_path / "whole", config)
+    monkeypatch.setattr("graphstore.store.BLOCK", 7)
+    train.start(any_store, tmp_path / "run", config)
+    for name in ("tokenizer.json", "candidates.parquet", "applicability.parquet"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_no_table_of_all_items_or_triples_is_read(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither at the start of a run nor in its first validation."""
+    with store_of(kind, tiny_catalogue(), request) as store:
+        for name in ("triples", "items", "_triples"):
+            monkeypatch.setattr(store, name, lambda *_: pytest.fail("read whole"))
+        assert len(train.start(store, tmp_path / "run", config)._validation[0])
