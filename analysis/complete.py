@@ -88,13 +88,18 @@ class Run(Protocol):
     ) -> Predictor: ...
 
 
-def splits_of(store: Store, asked: Sequence[str] | None) -> list[str]:
-    """The splits to evaluate: those asked for, or the default ones that the store has.
+def splits_of(store: Store, run: Run, asked: Sequence[str] | None) -> list[str]:
+    """The splits to evaluate: those asked for, or the default ones that the store has; none for a run that was refitted
+    on all triples.
 
     Raises:
-        ValueError: for one that the store has not, naming those it has.
+        ValueError: for one that the store has not, naming those it has, or that the run was refitted on.
     """
     there = store.counts().splits
+    if run.info.get("refit_of"):
+        if asked:
+            raise ValueError(f"{run.directory} was refitted on all triples: evaluate {run.info['refit_of']} instead")
+        return []
     if asked is None:
         return [split for split in DEFAULT_SPLITS if split in there]
     absent = [split for split in asked if split not in there]
@@ -225,7 +230,7 @@ def complete(store: Store, run: Run, arguments: Arguments, command: str) -> Path
     """Evaluate, propose and write all files; returns the report's path."""
     begun = time.monotonic()
     require_same_split(store, run)
-    splits = splits_of(store, arguments.evaluate)
+    splits = splits_of(store, run, arguments.evaluate)
     candidates = Candidates.from_store(store)
     triples = store.triples((None, *store.counts().splits)).to_pandas()
     cells = cells_of(store, triples, splits)

@@ -7,6 +7,7 @@ from graphstore.arrays import ArrayStore, from_tables
 from graphstore.errors import (
     BrokenStore,
     ConnectionFailed,
+    IngestUnderWay,
     MappingError,
     QueryError,
     QueryParameterError,
@@ -32,6 +33,7 @@ __all__ = [
     "Edges",
     "ImagePack",
     "IngestReport",
+    "IngestUnderWay",
     "MappingError",
     "Neighbours",
     "QueryError",

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from graphstore import changes, tables
 from graphstore.changes import Changes, Numbered
-from graphstore.errors import ReadOnlyStore, SchemaError, StoreError
+from graphstore.errors import IngestUnderWay, ReadOnlyStore, SchemaError, StoreError
 from graphstore.lists import passing_over
 from graphstore.store import TRAINING, Counts, Edges, IngestReport, Neighbours, Store
 from graphstore.tables import KEY, Ints
@@ -96,16 +96,19 @@ class DatabaseStore(Store):
         """What the metadata said when this handle first asked.
 
         Raises:
-            StoreError: half of an ingest is no catalogue.
+            IngestUnderWay: half of an ingest is no catalogue.
         """
         if self._cached_state is None:
             state = self._state_now()
             if "unfinished" in state:
-                raise StoreError(
+                raise IngestUnderWay(
                     f"{self.location}: an ingest is under way or was cut off; the same ingest again completes it"
                 )
             self._cached_state = state
         return self._cached_state
+
+    def catch_up(self) -> None:
+        self._forget()
 
     def _state_now(self) -> list[str]:
         metadata = self._metadata()

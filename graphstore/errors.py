@@ -3,6 +3,7 @@
 StoreError
 ├── StoreNotFound         nothing at the location
 ├── BrokenStore           a Ladybug file that does not open any more
+├── IngestUnderWay        half of an ingest is no catalogue: one is going on, or was cut off
 ├── StoreLocked           another handle holds the Ladybug file, another ingest the Neo4j database; names its process
 ├── ReadOnlyStore         a write through a handle that was opened to read, or into a database that takes none
 ├── SchemaError           tables that are no catalogue: missing columns, empty ids, duplicates, unknown items
@@ -25,6 +26,9 @@ class StoreNotFound(StoreError): ...
 
 
 class BrokenStore(StoreError): ...
+
+
+class IngestUnderWay(StoreError): ...
 
 
 class StoreLocked(StoreError): ...

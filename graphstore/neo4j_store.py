@@ -133,6 +133,7 @@ class Neo4jStore(DatabaseStore):
         StoreNotFound: a server without that database.
     """
 
+    live = True
     _closed = False
 
     def __init__(self, url: str, mode: Mode) -> None:
@@ -169,6 +170,10 @@ class Neo4jStore(DatabaseStore):
         except QueryError as error:
             if getattr(error.__cause__, "code", None) != MADE_MEANWHILE:
                 raise
+
+    def changed(self) -> bool:
+        now = self._state_now()
+        return "unfinished" in now if self._cached_state is None else now != self._cached_state
 
     def close(self) -> None:
         if self._driver is not None and self._process == os.getpid():

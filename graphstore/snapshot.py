@@ -26,8 +26,12 @@ _TABLES = ("items", "triples", "properties", "values")
 _ARRAYS = ("digest", "indptr", "property", "value", "value_indptr", "value_edge", "value_item", "place")
 
 
-def write_snapshot(store: Store, directory: str | Path) -> None:
+def write_snapshot(store: Store, directory: str | Path, *, all_for_training: bool = False) -> None:
     """Write a snapshot of `store`; one that was there is replaced once the new one is whole.
+
+    Args:
+        all_for_training: kept-back triples become training triples, to train on everything once nothing is to be
+            evaluated any more.
 
     Raises:
         StoreError: where the directory holds something else, or an ingest changes the store meanwhile.
@@ -38,17 +42,19 @@ def write_snapshot(store: Store, directory: str | Path) -> None:
     partial = directory.with_name(directory.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    _write(store, partial)
+    _write(store, partial, all_for_training)
     shutil.rmtree(directory, ignore_errors=True)
     os.replace(partial, directory)
 
 
-def _write(store: Store, directory: Path) -> None:
+def _write(store: Store, directory: Path, all_for_training: bool) -> None:
     version = store.data_version
     items, groups = store.items(store.item_fields()), store.property_groups()
     triples = store.triples((None, *store.counts().splits))
     if store.data_version != version:  # nobody locks a server
         raise StoreError(f"{store.location} was changed by an ingest while it was read: write the snapshot again")
+    if all_for_training:
+        triples = triples.set_column(triples.column_names.index("split"), "split", pa.nulls(len(triples), pa.string()))
     properties = pa.table({"name": pa.array(groups, pa.string()), "group": pa.array(groups.values(), pa.string())})
     pack = ImagePack(directory, read_only=False)
     keys = {key: pack.add(store.images.get(key)) for key in pc.unique(items["image"].drop_null()).to_pylist()}

@@ -89,6 +89,8 @@ class Store(ABC):
     location: str
     read_only: bool
     images: ImagePack
+    live = False
+    """Whether others may ingest while this handle reads."""
     split_manifest: Mapping[str, Any] | None = None
     """By what rule triples are kept back, where no split is written in the graph (`adopted`)."""
 
@@ -171,6 +173,14 @@ class Store(ABC):
         return self._query(cypher, {name: bindable(name, value) for name, value in parameters.items()})
 
     # What is read
+
+    def changed(self) -> bool:
+        """Whether the data are others than this handle first read, or are being changed. False where nobody can change
+        them beside a reader; elsewhere reads that would mix the two are refused."""
+        return False
+
+    def catch_up(self) -> None:  # noqa: B027  most stores have nothing to forget
+        """Forget what was read of data that have changed since: the handle goes on with those that are there now."""
 
     @property
     @abstractmethod

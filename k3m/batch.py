@@ -76,6 +76,22 @@ class ProductBatch:
     hubs: int | None = None
     """Values that the second hop passed over; None without one."""
 
+    def to(self, device: torch.device) -> "ProductBatch":
+        """Its tensors on a device."""
+        return _moved(self, device)
+
+
+def _moved(held: Any, device: torch.device) -> Any:
+    """A dataclass of tensors, and of such dataclasses, on a device."""
+    changed: dict[str, Any] = {}
+    for entry in dataclasses.fields(held):
+        value = getattr(held, entry.name)
+        if isinstance(value, Tensor):
+            changed[entry.name] = value.to(device, non_blocking=True)
+        elif dataclasses.is_dataclass(value):
+            changed[entry.name] = _moved(value, device)
+    return dataclasses.replace(held, **changed)
+
 
 @dataclass(frozen=True)
 class CandidateOrdinals:

@@ -21,6 +21,7 @@ TOWERS = {"pixels": "", "open_clip": "ViT-B-32", "faster_rcnn": "fasterrcnn_resn
 Fusion = Literal["mean", "soft", "hard", "off"]
 Link = Literal["margin", "softmax"]
 Score = Literal["transe", "transe_squared", "complex"]
+Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -288,11 +289,19 @@ class TrainConfig:
     """Steps between two lines of metrics.jsonl."""
     save_every: int = 100
     """Steps between two checkpoints."""
+    health_every: int = 100
+    """Steps between two measurements of the objectives' gradients, each of which costs two steps' time."""
+    patience: int = 0
+    """Stop after this many validations without a better one; 0: never."""
+    device: Device = "auto"
+    """cpu, cuda, or auto: a GPU where there is one."""
     precision: Precision = "auto"
     """Arithmetic of the training step: float32, bfloat16 (autocast), or auto: bfloat16 where the processor has it."""
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 1, "train.epochs", "at least 1", self.epochs)
+        for name in ("epochs", "log_every", "save_every", "health_every"):
+            _require(getattr(self, name) >= 1, f"train.{name}", "at least 1", getattr(self, name))
+        _require(self.patience >= 0, "train.patience", "at least 0", self.patience)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,8 @@ class InitialInteractiveFusion(nn.Module):
         if variant not in get_args(Fusion):
             raise ValueError(f"model.fusion must be one of {', '.join(get_args(Fusion))} (got {variant!r})")
         self.variant = variant
+        self.share_alone: Tensor | None = None
+        """Of the last pass, the share of what the gates took that was the individual feature."""
         self.temperature = 1.0
         if variant in ("soft", "hard"):
             self.gate_alone, self.gate_interactive = nn.Linear(2 * width, width), nn.Linear(2 * width, width)
@@ -51,10 +53,11 @@ class InitialInteractiveFusion(nn.Module):
             return (alone + interactive) / 2
         scores_alone, scores_interactive = self._scores(alone, interactive, present)
         if self.variant == "soft":
-            return self.mix(
-                torch.cat([scores_alone.sigmoid() * alone, scores_interactive.sigmoid() * interactive], dim=-1)
-            )
+            gate_alone, gate_interactive = scores_alone.sigmoid(), scores_interactive.sigmoid()
+            self.share_alone = (gate_alone / (gate_alone + gate_interactive)).detach().float().mean()
+            return self.mix(torch.cat([gate_alone * alone, gate_interactive * interactive], dim=-1))
         take_alone = self._choose(scores_alone - scores_interactive)
+        self.share_alone = take_alone.detach().float().mean()
         return take_alone * alone + (1 - take_alone) * interactive
 
     def _scores(self, alone: Tensor, interactive: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:

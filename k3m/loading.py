@@ -15,6 +15,7 @@ from torch_geometric.data import HeteroData
 from torch_geometric.loader import NodeLoader
 from torch_geometric.sampler import HeteroSamplerOutput, NodeSamplerInput
 
+from graphstore import StoreError
 from graphstore.pyg import StoreFeatures, StoreGraph
 from k3m.batch import BatchMaker, ProductBatch
 from k3m.sampler import HAS, REVERSE, TripleSampler, first_hop
@@ -42,6 +43,7 @@ class SubgraphLoader(NodeLoader):
         every = torch.zeros(1, dtype=torch.long).expand(
             features.store.num_items
         )  # as long as the catalogue, of no size
+        self.features = features
         super().__init__(
             (features, StoreGraph(features.store)),
             node_sampler=sampler,
@@ -64,6 +66,8 @@ class SubgraphLoader(NodeLoader):
     def filter_fn(self, out: HeteroSamplerOutput) -> Any:
         # Here and not in `transform`: PyG gives a transform the features, but not the sampler's metadata.
         data: HeteroData = super().filter_fn(out)
+        if self.features.store.changed():  # between the triples and the features of their items
+            raise StoreError(f"{self.features.store.location} was changed by another ingest meanwhile")
         data.sampled = out.metadata[2]
         for edge_type in (HAS, REVERSE):
             data[edge_type].property = data.sampled.properties

@@ -9,7 +9,7 @@ front end), K strings or read pairs, E visible triples, Q hidden triples, D widt
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -20,7 +20,7 @@ from k3m.batch import ProductBatch
 from k3m.config import Config
 from k3m.fusion import InitialInteractiveFusion
 from k3m.heads import MaskedLanguageHead, MaskedObjectHead
-from k3m.image_encoders import ImageEncoder, TowerFront, image_front
+from k3m.image_encoders import ImageEncoder, ReadyFront, TowerFront, image_front, visible_mean
 from k3m.interaction import CoAttention
 from k3m.losses import (
     Mean,
@@ -35,6 +35,8 @@ from k3m.losses import (
 from k3m.masking import IGNORED
 from k3m.text import Vocabulary
 from k3m.text_encoders import PretrainedEncoder, text_encoder
+
+T = TypeVar("T", Tensor, float)
 
 
 @dataclass(frozen=True)
@@ -139,9 +141,13 @@ class K3M(nn.Module):
             return None
         return torch.stack([batch.has_title, batch.photographs.present], dim=1).float()
 
+    @property
+    def fusions(self) -> dict[str, InitialInteractiveFusion]:
+        return {"text": self.fuse_text, "image": self.fuse_image}
+
     def anneal(self, progress: float) -> None:
         """Lower the Gumbel temperature of both fusions as training goes from 0 to 1."""
-        for fusion in (self.fuse_text, self.fuse_image):
+        for fusion in self.fusions.values():
             fusion.temperature = 1.0 - 0.7 * progress
 
     def objectives(self, batch: ProductBatch) -> dict[str, Mean]:
@@ -220,10 +226,35 @@ class K3M(nn.Module):
         target = front.targets(batch.photographs)[batch.objects_asked]
         return masked_object_loss(self.mom_head(objects[batch.objects_asked]), target, front.by_class)
 
+    @torch.no_grad()
+    def object_floor(self, batch: ProductBatch) -> float | None:
+        """The MOM loss of the mean of the tokens left to see, where a frozen tower makes them; None elsewhere."""
+        front = self.image_encoder.front
+        if front.by_class or not isinstance(front, ReadyFront):
+            return None
+        assert batch.objects_asked is not None
+        assert batch.objects_zeroed is not None
+        mean = visible_mean(batch.photographs, batch.objects_zeroed)
+        predicted = mean[:, None].expand(*batch.objects_asked.shape, -1)
+        target = front.targets(batch.photographs)[batch.objects_asked]
+        return masked_object_loss(predicted[batch.objects_asked], target).value.item()
 
-def weighted(values: dict[str, Float[Tensor, ""]], config: Config) -> dict[str, Float[Tensor, ""]]:
+
+class Objectives(nn.Module):
+    """A model's objectives as the pass that is shared between processes: sums, and over how many they go."""
+
+    def __init__(self, model: K3M) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: ProductBatch) -> tuple[dict[str, Float[Tensor, ""]], dict[str, int]]:
+        found = self.model.objectives(batch)
+        return {name: part.total for name, part in found.items()}, {name: part.count for name, part in found.items()}
+
+
+def weighted(values: dict[str, T], config: Config) -> dict[str, T]:
     """The objectives and their weighted sum, `loss`."""
-    terms = [getattr(config.loss, name) * value for name, value in values.items()]
+    terms: list[Any] = [getattr(config.loss, name) * value for name, value in values.items()]
     return values | {"loss": sum(terms[1:], terms[0])}
 
 

@@ -1,7 +1,6 @@
 """A trained run, loaded from its folder: completions and vectors for a store's items, or for a table of items no
 store has seen."""
 
-import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from k3m.config import Config
 from k3m.model import K3M
 from k3m.new_items import store_of
 from k3m.predictor import ModelPredictor, embed
+from k3m.run_info import read_info
 from k3m.streaming import Stream
 from k3m.text import TextTokenizer
 from k3m.text_encoders import load_architecture
@@ -129,5 +129,5 @@ def load_run(directory: str | Path) -> Run:
     load_weights(model, directory / "weights.safetensors")
     candidates = Candidates.load(directory / "candidates.parquet")
     applicability = Applicability.load(directory / "applicability.parquet")
-    info = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+    info = read_info(directory)
     return Run(directory, config, tokenizer, model, candidates, applicability, info)

@@ -5,7 +5,8 @@ as long as the catalogue; starting later in the epoch draws nothing of what is s
 buffer is shuffled whole.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,3 +42,18 @@ class ShuffledItems(Sampler[int]):
     def _buffer(self, blocks: NDArray[np.int64], size: int, first: int) -> NDArray[np.int64]:
         items = (blocks[:, None] * BLOCK + np.arange(BLOCK)).ravel()
         return items[items < self.n][rng.order(size, *self.purpose, "items", first)]
+
+
+class SharedItems(Sampler[int]):
+    """One process's part of every batch that `world` processes share: `items` in batches of `world` times `batch_size`,
+    of each an equal part in the order of the ranks. Where an epoch's last batch has no item for a process, it takes the
+    batch's first."""
+
+    def __init__(self, items: Iterable[int], batch_size: int, rank: int, world: int) -> None:
+        self.items, self.together, self.rank, self.world = items, batch_size * world, rank, world
+
+    def __iter__(self) -> Iterator[int]:
+        remaining = iter(self.items)
+        while batch := list(islice(remaining, self.together)):
+            part = -(-len(batch) // self.world)
+            yield from batch[self.rank * part : (self.rank + 1) * part] or batch[:1]

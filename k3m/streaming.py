@@ -1,6 +1,7 @@
 """From a store to `ProductBatch`es: the one place that puts sampler, features, tokenizer and batch maker together."""
 
 from collections.abc import Collection, Iterable, Iterator
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from k3m.candidates import Candidates
 from k3m.config import Config
 from k3m.loading import BatchLoader, SubgraphLoader
 from k3m.photographs import reader_of
+from k3m.processes import Processes
 from k3m.sampler import TripleSampler
-from k3m.seeds import ShuffledItems
+from k3m.seeds import SharedItems, ShuffledItems
 from k3m.text import TextTokenizer
 
 
@@ -25,11 +27,17 @@ class Stream:
     def __init__(
         self, store: Store, config: Config, tokenizer: TextTokenizer, candidates: Candidates | None = None
     ) -> None:
-        self.store, self.config, self.tokenizer = store, config, tokenizer
+        self.store, self.config, self.tokenizer, self.processes = store, config, tokenizer, Processes()
         self.candidates = candidates or Candidates.from_store(store)
         self.property_names = np.array(store.property_names(), dtype=object)
         self.reader = reader_of(config.image)
         self.features = StoreFeatures(store, ("title", "image", *config.visible.fields))
+
+    def shared_by(self, processes: Processes) -> "Stream":
+        """The same with each training batch shared between processes; this one's part is read here."""
+        shared = copy(self)
+        shared.processes = processes
+        return shared
 
     def training(self, epoch: int, first_step: int = 0) -> BatchLoader:
         """The epoch's batches in its drawn order, from step `first_step` of the epoch on."""
@@ -50,9 +58,11 @@ class Stream:
     def _hide(self) -> float:
         return 0.0 if self.config.loss.leave_one_out else self.config.loss.hide
 
-    def _order(self, epoch: int, first_step: int) -> ShuffledItems:
-        start = first_step * self.config.data.batch_size
-        return ShuffledItems(self.store.num_items, self.config.train.seed, epoch, "order", start=start)
+    def _order(self, epoch: int, first_step: int) -> Iterable[int]:
+        size, world = self.config.data.batch_size, self.processes.world
+        start = first_step * size * world
+        items = ShuffledItems(self.store.num_items, self.config.train.seed, epoch, "order", start=start)
+        return items if world == 1 else SharedItems(items, size, self.processes.rank, world)
 
     def _maker(self, training: bool, epoch: int = 0, without: Collection[str] = ()) -> BatchMaker:
         table = self.candidates.table

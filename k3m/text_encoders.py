@@ -51,7 +51,7 @@ class TextEncoder(nn.Module):
         figure, where each pair "p v" stands in one sequence. A translation c* + p - v of values that properties share
         could not say "one" of the one and "two" of the other.
         """
-        if self.training or torch.is_grad_enabled():
+        if self.training or torch.is_grad_enabled() or not len(tokens):
             return self._encode(tokens)
         keys = [row.rstrip(b"\0") for row in map(bytes, tokens.cpu().numpy())]
         new = [row for row, key in enumerate(keys) if key not in self._known]

@@ -1,12 +1,12 @@
 """`python -m k3m.train --store STORE --run RUN [--preset small] [--resume] [--set key=value ...]`: pretrain K3M on a
-catalogue.
+catalogue; `torchrun --nproc-per-node N -m k3m.train ...` shares each batch between N processes.
 
 The run folder then holds config.toml (resolved), tokenizer.json, candidates.parquet, run.json (store, data version,
 split manifest, visible fields, versions), metrics.jsonl, checkpoint.safetensors (to resume) and weights.safetensors
 (best on validation).
 """
 
-import json
+import dataclasses
 import platform
 import sys
 from collections.abc import Sequence
@@ -24,11 +24,16 @@ from k3m import rng
 from k3m.applicability import Applicability
 from k3m.candidates import Candidates
 from k3m.config import Config
+from k3m.following import wait_until_settled
+from k3m.metrics import Metrics
 from k3m.model import K3M, load_pretrained
+from k3m.optimisation import device_of, uses_bf16
+from k3m.processes import Processes
+from k3m.run_info import read_info, write_info
 from k3m.streaming import Stream, learn_tokenizer
 from k3m.text import TextTokenizer
 from k3m.text_encoders import load_architecture, open_checkpoint, save_architecture
-from k3m.trainer import Trainer, uses_bf16
+from k3m.trainer import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,16 +49,31 @@ class Arguments:
     """Settings to start from."""
     resume: bool = False
     """Go on with the run in the folder from its last checkpoint; begins one where there is none."""
+    max_minutes: float = 0.0
+    """Stop in time, with a checkpoint that --resume goes on from; 0: no limit."""
+    refit: bool = False
+    """Once the evaluation is done: train anew on all triples, the kept-back ones too, for as many steps as the run in
+    the folder took to its best validation, into RUN/refit. Nothing can be evaluated with that."""
     set: tuple[str, ...] = ()
     """Settings over the preset: section.key=value ..."""
 
 
-def start(store: Store, directory: Path, config: Config) -> Trainer:
+def start(store: Store, directory: Path, config: Config, processes: Processes | None = None) -> Trainer:
     """A new run in `directory`: learns the tokenizer, writes all that a run needs beside its weights.
 
     Raises:
         ValueError: where the folder holds a run already, or the store has nothing to train on.
+        CheckpointMismatch, OSError: for a pretrained encoder that does not fill the model's, or is not there.
     """
+    processes = processes or Processes()
+    if processes.first:
+        _begin(store, directory, config)
+    processes.wait()
+    return _trainer(store, directory, config, processes, fresh=True)
+
+
+def _begin(store: Store, directory: Path, config: Config) -> None:
+    """The folder of a new run, with all that it needs beside weights."""
     if (directory / "config.toml").exists():
         raise ValueError(f"{directory} holds a run already: add --resume to go on with it, or name another folder")
     if store.num_training_triples == 0:
@@ -61,31 +81,21 @@ def start(store: Store, directory: Path, config: Config) -> Trainer:
             f"{store.location} has no training triples: ingest a catalogue first (python -m loaders.ingest --help)"
         )
     directory.mkdir(parents=True, exist_ok=True)
-    candidates = Candidates.from_store(store)
     if config.text.front == "pretrained":
         tokenizer, architecture = open_checkpoint(config.text.checkpoint)
         save_architecture(directory, architecture)
     else:
         tokenizer = learn_tokenizer(store, config)
     tokenizer.save(directory / "tokenizer.json")
-    candidates.save(directory / "candidates.parquet")
+    Candidates.from_store(store).save(directory / "candidates.parquet")
     Applicability.from_store(store).save(directory / "applicability.parquet")
-    (directory / "run.json").write_text(
-        json.dumps(_info(store, config), indent=2, ensure_ascii=False), encoding="utf-8"
-    )
-    (directory / "config.toml").write_text(
-        config.to_toml(), encoding="utf-8"
-    )  # last: its presence says that the rest is there
-    trainer = _trainer(store, directory, config, tokenizer, candidates)
-    for part, names in load_pretrained(trainer.model).items():
-        print(
-            f"pretrained {part} encoder: every tensor filled; not used of the checkpoint: {', '.join(names) or 'none'}"
-        )
-    return trainer
+    write_info(directory, _info(store, config))
+    # Last: its presence says that the rest is there.
+    (directory / "config.toml").write_text(config.to_toml(), encoding="utf-8")
 
 
-def resume(store: Store, directory: Path, config: Config) -> Trainer:
-    """The run in `directory` at its last checkpoint.
+def resume(store: Store, directory: Path, config: Config, processes: Processes | None = None) -> Trainer:
+    """The run in `directory` at its last checkpoint. Where its live store has newer data, it goes on with those.
 
     Raises:
         ValueError: where settings differ from the run's own, or the store's data are not those it began with.
@@ -95,34 +105,63 @@ def resume(store: Store, directory: Path, config: Config) -> Trainer:
         raise ValueError(
             f"{directory} was begun with other settings (config.toml): resume with the same --preset and --set"
         )
-    info = json.loads((directory / "run.json").read_text(encoding="utf-8"))
-    if info["data_version"] != store.data_version:
+    info = read_info(directory)
+    moved = info["data_version"] != store.data_version
+    if moved and not (store.live and info["store"] == store.location):
         raise ValueError(
             f"{directory} was begun on data version {info['data_version']}, "
             f"{store.location} is at {store.data_version}: start a new run"
         )
-    tokenizer, candidates = (
-        TextTokenizer.load(directory / "tokenizer.json"),
-        Candidates.load(directory / "candidates.parquet"),
-    )
-    trainer = _trainer(store, directory, config, tokenizer, candidates)
+    trainer = _trainer(store, directory, config, processes or Processes(), fresh=False)
     if (directory / "checkpoint.safetensors").exists():
         trainer.resume()
+    if moved:
+        trainer.catch_up()
     return trainer
 
 
-def _trainer(
-    store: Store, directory: Path, config: Config, tokenizer: TextTokenizer, candidates: Candidates
-) -> Trainer:
+def _trainer(store: Store, directory: Path, config: Config, processes: Processes, fresh: bool) -> Trainer:
+    tokenizer = TextTokenizer.load(directory / "tokenizer.json")
+    candidates = Candidates.load(directory / "candidates.parquet")
     torch.manual_seed(rng.torch_seed(config.train.seed, "initial weights"))
     model = K3M(config, tokenizer.vocabulary, load_architecture(directory))
-    return Trainer(model, Stream(store, config, tokenizer, candidates), config, directory)
+    if fresh and processes.first:  # the others get its weights
+        _fill(model)
+    return Trainer(model, Stream(store, config, tokenizer, candidates), config, directory, processes)
+
+
+def _fill(model: K3M) -> None:
+    for part, names in load_pretrained(model).items():
+        unused = ", ".join(names) or "none"
+        print(f"pretrained {part} encoder: every tensor filled; of the checkpoint not used: {unused}")
+
+
+def refit(store: Store, directory: Path) -> Trainer:
+    """A new run in `directory`/refit, on all triples of the store, for as many steps as the finished run took to its
+    best validation.
+
+    Raises:
+        ValueError: where the folder holds no run that was validated.
+    """
+    lines = Metrics(directory).lines() if (directory / "weights.safetensors").exists() else []
+    validated = [line for line in lines if "valid_mrr" in line]
+    if not validated:
+        raise ValueError(f"{directory} holds no finished run with a validation: train one first, then --refit")
+    best = max(validated, key=lambda line: line["valid_mrr"])
+    config = Config.load(directory / "config.toml")
+    changed = dataclasses.replace(config.train, steps=int(best["step"]), eval_triples=0, patience=0)
+    graphstore.write_snapshot(store, directory / "refit-data", all_for_training=True)
+    everything = graphstore.open(directory / "refit-data")
+    trainer = start(everything, directory / "refit", dataclasses.replace(config, train=changed))
+    write_info(trainer.directory, read_info(trainer.directory) | {"refit_of": str(directory)})
+    return trainer
 
 
 def _info(store: Store, config: Config) -> dict[str, Any]:
     return {
         "store": store.location,
         "data_version": store.data_version,
+        "data_versions": [{"version": store.data_version, "from_step": 0}],
         "items": store.num_items,
         "training_triples": store.num_training_triples,
         "split_manifest": store.split_manifest,
@@ -136,7 +175,8 @@ def _info(store: Store, config: Config) -> dict[str, Any]:
         "machine": {
             "processor": platform.machine(),
             "threads": torch.get_num_threads(),
-            "bf16": uses_bf16(config.train.precision),
+            "device": str(device_of(config.train.device)),
+            "bf16": uses_bf16(config.train.precision, device_of(config.train.device)),
         },
     }
 
@@ -145,11 +185,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module."""
     arguments = tyro.cli(Arguments, args=argv, prog="k3m train")
     config = Config.from_preset(arguments.preset, arguments.set)
+    processes = Processes.started(device_of(config.train.device))
     with graphstore.open(arguments.store) as store:
-        begun = arguments.resume and (arguments.run / "config.toml").exists()
-        trainer = (resume if begun else start)(store, arguments.run, config)
-        trainer.fit()
-    print(f"{arguments.run}: {trainer.state.step} steps, best validation MRR {trainer.state.best_mrr:.4f}")
+        wait_until_settled(store)
+        if arguments.refit:
+            trainer = refit(store, arguments.run)
+        else:
+            begun = arguments.resume and (arguments.run / "config.toml").exists()
+            trainer = (resume if begun else start)(store, arguments.run, config, processes)
+        trainer.fit(arguments.max_minutes)
+    if processes.first:
+        print(f"{trainer.directory}: {trainer.state.step} steps, best validation MRR {trainer.state.best_mrr:.4f}")
     return 0
 
 

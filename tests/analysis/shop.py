@@ -3,6 +3,7 @@
 import io
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -65,7 +66,8 @@ class FixedRun:
     """Has what the command asks of a `k3m.run.Run`."""
 
     def __init__(self, directory: Path, predictor: Predictor | None = None) -> None:
-        self.directory, self.info, self.visible = directory, {"data_version": 1}, ("title", "image", "price")
+        self.directory, self.visible = directory, ("title", "image", "price")
+        self.info: dict[str, Any] = {"data_version": 1}
         self.fixed = predictor
         self.asked: list[tuple[list[str], tuple[str, ...]]] = []
 

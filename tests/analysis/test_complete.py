@@ -172,7 +172,15 @@ def test_the_same_predictor_has_the_same_figures_as_k3m_and_as_a_floor(monkeypat
 
 
 def test_default_splits_are_those_of_test_and_cold_that_the_store_has() -> None:
-    assert splits_of(shop(), None) == ["test"]
+    assert splits_of(shop(), FixedRun(Path()), None) == ["test"]
+
+
+def test_a_run_that_was_refitted_on_all_triples_evaluates_nothing() -> None:
+    run = FixedRun(Path("run/refit"))
+    run.info = {"data_version": 1, "refit_of": "run"}
+    assert splits_of(shop(), run, None) == []
+    with pytest.raises(ValueError, match="run/refit was refitted on all triples: evaluate run instead"):
+        splits_of(shop(), run, ["test"])
 
 
 def test_an_absent_split_is_refused_with_those_there_are(tmp_path: Path) -> None:

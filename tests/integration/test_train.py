@@ -17,7 +17,7 @@ from k3m import train
 from k3m.batch import ProductBatch
 from k3m.run import RunNotFound
 from k3m.trainer import Trainer
-from tests.catalogues import tiny_catalogue
+from tests.catalogues import KEPT_BACK_ONLY, tiny_catalogue
 from tests.k3m.conftest import TINY
 
 
@@ -55,6 +55,7 @@ def test_the_run_folder(finished: Path) -> None:
         "applicability.parquet",
         "run.json",
         "metrics.jsonl",
+        "health.svg",
         "checkpoint.safetensors",
         "weights.safetensors",
     }
@@ -187,6 +188,65 @@ def test_a_store_that_moved_on_is_not_resumed_on(tmp_path: Path, location: str, 
     (copy / "run.json").write_text(json.dumps(info | {"data_version": 0}), encoding="utf-8")
     with pytest.raises(ValueError, match=r"was begun on data version 0, .* is at 1: start a new run"):
         _train(location, copy, "--resume")
+
+
+def test_a_time_limit_leaves_a_run_that_resume_ends_as_if_undisturbed(
+    location: str, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Asked for at the start, once before the first step and after each: the minute is over after the third.
+    minutes = iter([0.0, 0.0, 0.1, 0.2, 1.1])
+    monkeypatch.setattr("k3m.trainer.monotonic", lambda: 60 * next(minutes, 1.2))
+    _train(location, tmp_path / "run", "--max-minutes", "1")
+    monkeypatch.undo()
+    lines = _metrics(tmp_path / "run")
+    assert max(line["step"] for line in lines) == 3
+    assert "valid_mrr" in lines[-1]  # what there is can be used
+    _train(location, tmp_path / "run", "--resume")
+    ours, theirs = (load_file(folder / "checkpoint.safetensors") for folder in (tmp_path / "run", finished))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs if not name.startswith("state"))
+
+
+def test_validations_without_a_better_one_stop_the_run(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([0.4, 0.5, 0.3, 0.45, 0.6])
+    monkeypatch.setattr(Trainer, "_first_mrr", lambda self: next(found))
+    _train(location, tmp_path / "run", settings=("train.epochs=9", "train.patience=2"))
+    assert [line["valid_mrr"] for line in _metrics(tmp_path / "run") if "valid_mrr" in line] == [0.4, 0.5, 0.3, 0.45]
+
+
+def test_refit_trains_on_all_triples_to_the_best_step(location: str, finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    copy.mkdir()
+    for path in finished.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    train.main(["--store", location, "--run", str(copy), "--refit"])
+    best = max((line for line in _metrics(copy) if "valid_mrr" in line), key=lambda line: line["valid_mrr"])
+    assert max(line["step"] for line in _metrics(copy / "refit")) == best["step"]
+    with graphstore.open(location) as store:
+        counts = store.counts()
+        refitted = k3m.load(copy / "refit")
+        assert refitted.info["training_triples"] == counts.triples > counts.training_triples
+        assert refitted.info["refit_of"] == str(copy)
+        assert KEPT_BACK_ONLY in refitted.candidates.of("fabric")  # a value of the kept-back triples alone
+        assert len(refitted.complete(store, top=1)) > 0
+
+
+def test_refit_needs_a_finished_run(location: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no finished run with a validation"):
+        train.main(["--store", location, "--run", str(tmp_path), "--refit"])
+
+
+def test_health_is_measured_and_drawn(finished: Path, location: str, tmp_path: Path) -> None:
+    _train(location, tmp_path / "run", settings=("train.epochs=2", "train.health_every=2"))
+    measured = [line for line in _metrics(tmp_path / "run") if "gradient_lpm" in line]
+    assert len(measured) == 5
+    assert all(line[f"gradient_{name}"] > 0 for line in measured for name in ("lpm", "mlm", "mom"))
+    assert all(0 < line[f"alone_{name}"] < 1 for line in measured for name in ("text", "image"))
+    assert "norm of the weighted gradient" in (tmp_path / "run" / "health.svg").read_text(encoding="utf-8")
+    # Measuring changes nothing of the training.
+    ours, theirs = load_file(tmp_path / "run" / "weights.safetensors"), load_file(finished / "weights.safetensors")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 def test_weights_of_another_shape_are_refused(finished: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import graphstore
 from graphstore import Store
 from k3m import rng, train
 from k3m.config import Config
-from k3m.trainer import triples_at
+from k3m.validation import Validation, triples_at
 from tests.catalogues import tiny_catalogue
 from tests.k3m.conftest import TINY
 from tests.stores import ADOPTED, DATABASES, KINDS, STREAMED, store_of
@@ -34,23 +34,24 @@ def test_triples_at_places_are_those_of_the_whole_list(any_store: Store, monkeyp
 
 
 def test_validation_ranks_the_first_of_a_drawn_order_and_knows_their_items(
-    any_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    any_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("graphstore.store.BLOCK", 7)
     config = Config.from_preset("small", [*TINY, "train.eval_triples=5", "train.seed=3"])
-    chosen, known = train.start(any_store, tmp_path / "run", config)._validation
+    found = Validation.of(any_store, config.train)
     valid, every = any_store.triples(("valid",)), any_store.triples((None, *any_store.counts().splits)).to_pandas()
     expected = valid.take(pa.array(rng.order(len(valid), 3, "valid")[:5]))
-    pd.testing.assert_frame_equal(chosen, expected.to_pandas())
-    of_items = every[every["item"].isin(chosen["item"])]
+    pd.testing.assert_frame_equal(found.chosen, expected.to_pandas())
+    of_items = every[every["item"].isin(found.chosen["item"])]
     assert len(of_items) < len(every)
-    pd.testing.assert_frame_equal(known, of_items.reset_index(drop=True))
+    pd.testing.assert_frame_equal(found.known, of_items.reset_index(drop=True))
 
 
 def test_without_validation_nothing_is_read_for_it(any_store: Store, tmp_path: Path) -> None:
     config = Config.from_preset("small", [*TINY, "train.eval_triples=0"])
     trainer = train.start(any_store, tmp_path / "run", config)
-    assert [len(frame) for frame in trainer._validation] == [0, 0]
+    found = Validation.of(any_store, config.train)
+    assert [len(found.chosen), len(found.known)] == [0, 0]
     assert trainer.valid_mrr() is None
 
 
@@ -75,4 +76,5 @@ def test_no_table_of_all_items_or_triples_is_read(
     with store_of(kind, tiny_catalogue(), request) as store:
         for name in ("triples", "items", "_triples"):
             monkeypatch.setattr(store, name, lambda *_: pytest.fail("read whole"))
-        assert len(train.start(store, tmp_path / "run", config)._validation[0])
+        trainer = train.start(store, tmp_path / "run", config)
+        assert trainer.valid_mrr() is not None
