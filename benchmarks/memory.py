@@ -181,6 +181,7 @@ def table(curves: pd.DataFrame) -> list[str]:
 
 def picture(curves: pd.DataFrame, route: str) -> alt.FacetChart:
     """One route's memory over its time, a line a size; what it never has is left out."""
+    alt.data_transformers.disable_max_rows()  # long trainings are looked at some thousand times
     own = curves[curves["route"] == route]
     shown = [part for part in PARTS if own[part].max() > 0]
     long = own.melt(["seconds", "items"], shown, var_name="part", value_name="MiB").replace({"part": PARTS})
