@@ -179,7 +179,7 @@ def _columns(bins: pd.DataFrame, title: str, of: str) -> alt.LayerChart:
     angle = -40 if bins["size"].str.contains("–").any() else 0
     base = alt.Chart(bins, width=WIDTH, height=130, title=_title(title)).encode(
         x=alt.X("size:N", title=None, sort=bins["size"].tolist(), axis=alt.Axis(labelAngle=angle)),
-        y=alt.Y("number:Q", title=of, axis=alt.Axis(format=",", tickCount=4)),
+        y=alt.Y("number:Q", title=of, axis=alt.Axis(format=",d", tickCount=4)),
     )
     numbers = base.mark_text(dy=-6, fontSize=9).encode(text=alt.Text("number:Q", format=".3~s"))
     return base.mark_bar(color=KNOWN) + numbers
