@@ -131,31 +131,47 @@ def _share(part: int, whole: int) -> str:
 
 def picture(found: Stats) -> alt.HConcatChart:
     """Coverage on the left; what is missing, the splits and the two distributions on the right."""
-    counts, shown = found.counts, found.properties.head(PROPERTIES_CHARTED)
-    more = "" if len(shown) == len(found.properties) else f", the {len(shown)} most covered of {counts.properties:,}"
-    coverage = shown.rename(columns={"property": "what", "items": "number"})[["what", "number"]].assign(kind="known")
-    fields = {"title": counts.titles, "image": counts.images, "category": counts.items - found.uncategorised}
-    items = pd.DataFrame([(f"with {name}", n, "known") for name, n in fields.items()], columns=_BARS)
-    by_split = splits(counts).items()
-    triples = pd.DataFrame(
-        [(name, n, "known" if name == "training" else "other") for name, n in by_split], columns=_BARS
-    )
-    right = [
-        _bars(items, "Items", counts.items),
-        _bars(triples, "Triples", counts.triples),
+    items = found.counts.items
+    right = alt.vconcat(
+        _bars(_fields(found), "Items", items),
+        _bars(_splits(found.counts), "Triples", found.counts.triples),
         _columns(binned(found.degrees), "Triples per item", "items"),
         _columns(binned(found.sharing), "Items per value (of one property)", "values"),
-    ]
-    title = alt.Title(
-        Path(found.location).name or found.location,
-        subtitle=f"{counts.items:,} items, {counts.triples:,} triples, {counts.properties:,} properties, "
-        f"{counts.values:,} values; coverage and distributions of training triples",
+        spacing=24,
+    )
+    shown = found.properties.head(PROPERTIES_CHARTED)
+    more = (
+        "" if len(shown) == len(found.properties) else f", the {len(shown)} most covered of {len(found.properties):,}"
+    )
+    coverage = shown.rename(columns={"property": "what", "items": "number"})[["what", "number"]].assign(kind="known")
+    left = _bars(coverage, f"Items that have a property{more}", items)
+    joined = alt.hconcat(left, right, spacing=48, title=_heading(found))
+    return joined.configure_axis(labelFontSize=12, titleFontSize=12).configure_view(stroke=None)
+
+
+def _heading(found: Stats) -> alt.TitleParams:
+    counts, location = found.counts, found.location
+    parts = {"items": counts.items, "triples": counts.triples, "properties": counts.properties, "values": counts.values}
+    held = ", ".join(f"{number:,} {name}" for name, number in parts.items())
+    return alt.Title(
+        location if graphstore.is_server(location) else Path(location).name,
+        subtitle=f"{held}; coverage and distributions of training triples",
         anchor="start",
         offset=16,
     )
-    left = _bars(coverage, f"Items that have a property{more}", counts.items)
-    joined = alt.hconcat(left, alt.vconcat(*right, spacing=24), spacing=48, title=title)
-    return joined.configure_axis(labelFontSize=12, titleFontSize=12).configure_view(stroke=None)
+
+
+def _fields(found: Stats) -> pd.DataFrame:
+    counts = found.counts
+    there = {"title": counts.titles, "image": counts.images, "category": counts.items - found.uncategorised}
+    return pd.DataFrame([(f"with {name}", number, "known") for name, number in there.items()], columns=_BARS)
+
+
+def _splits(counts: Counts) -> pd.DataFrame:
+    """Training in one colour, what is kept back in the other."""
+    kinds = ["known", *("other" for _ in counts.splits)]
+    rows = zip(splits(counts).keys(), splits(counts).values(), kinds, strict=True)
+    return pd.DataFrame(list(rows), columns=_BARS)
 
 
 def _bars(rows: pd.DataFrame, title: str, whole: int) -> alt.LayerChart:
@@ -179,7 +195,7 @@ def _columns(bins: pd.DataFrame, title: str, of: str) -> alt.LayerChart:
     angle = -40 if bins["size"].str.contains("–").any() else 0
     base = alt.Chart(bins, width=WIDTH, height=130, title=_title(title)).encode(
         x=alt.X("size:N", title=None, sort=bins["size"].tolist(), axis=alt.Axis(labelAngle=angle)),
-        y=alt.Y("number:Q", title=of, axis=alt.Axis(format=",", tickCount=4)),
+        y=alt.Y("number:Q", title=of, axis=alt.Axis(format=",d", tickCount=4)),
     )
     numbers = base.mark_text(dy=-6, fontSize=9).encode(text=alt.Text("number:Q", format=".3~s"))
     return base.mark_bar(color=KNOWN) + numbers
@@ -194,11 +210,9 @@ def binned(distribution: pd.DataFrame) -> pd.DataFrame:
     sizes = distribution["size"].to_numpy()
     if not len(sizes):
         return pd.DataFrame({"size": pd.Series(dtype=str), "number": pd.Series(dtype=np.int64)})
-    last = (
-        [*range(sizes.max() + 1)]
-        if sizes.max() <= SINGLE_BINS
-        else [0, *(1 << np.arange(int(sizes.max()).bit_length() + 1))]
-    )
+    largest = int(sizes.max())
+    powers = [0, *(2**power for power in range(largest.bit_length() + 1))]
+    last = list(range(largest + 1)) if largest <= SINGLE_BINS else powers
     place = np.searchsorted(last, sizes)
     number = np.bincount(place, distribution["number"]).astype(np.int64)
     shown = range(place.min(), place.max() + 1)

@@ -42,7 +42,7 @@ from k3m.config import Config
 from k3m.trainer import Trainer
 from tools.neo4j import server
 
-ROUTES = ("ladybug", "snapshot", "neo4j")
+ROUTES = {"ladybug": "Ladybug", "snapshot": "a snapshot", "neo4j": "Neo4j"}
 VALUES = 20_000
 """Distinct values, whatever the number of items."""
 INTERVAL = 0.25
@@ -173,12 +173,15 @@ def table(curves: pd.DataFrame) -> list[str]:
             first = of_route.loc[of_route["items"] == n_items, "own"].iloc[0]
             allowed = 1.1 * peaks["own"].iloc[0] + 16 * n_items / 2**20
             figures = [peak["seconds"], first, peak["own"], allowed, peak["pool"], peak["mapped"], peak["libraries"]]
-            lines.append(f"| {route} | {n_items:,} | {' | '.join(f'{figure:,.0f}' for figure in figures)} |")
+            lines.append(
+                f"| {ROUTES[str(route)]} | {n_items:,} | {' | '.join(f'{figure:,.0f}' for figure in figures)} |"
+            )
     return lines
 
 
 def picture(curves: pd.DataFrame, route: str) -> alt.FacetChart:
     """One route's memory over its time, a line a size; what it never has is left out."""
+    alt.data_transformers.disable_max_rows()  # long trainings are looked at some thousand times
     own = curves[curves["route"] == route]
     shown = [part for part in PARTS if own[part].max() > 0]
     long = own.melt(["seconds", "items"], shown, var_name="part", value_name="MiB").replace({"part": PARTS})
@@ -200,7 +203,7 @@ def picture(curves: pd.DataFrame, route: str) -> alt.FacetChart:
         title=None,
         header=alt.Header(orient="top", labelAnchor="start", labelFontSize=13),
     )
-    title = f"Memory of a training that streams from {route.capitalize()}"
+    title = f"Memory of a training that streams from {ROUTES[route]}"
     return lines.facet(row=rows, title=title).resolve_scale(y="independent")
 
 
@@ -226,7 +229,7 @@ def report(curves: pd.DataFrame, command: str, pictures: Sequence[str]) -> str:
             "",
             *table(curves),
             "",
-            *(f"![Memory over time, {smallest:,} to {largest:,} items]({name})" for name in pictures),
+            "\n\n".join(f"![Memory over time, {smallest:,} to {largest:,} items]({name})" for name in pictures),
             "",
         ]
     )
@@ -244,7 +247,7 @@ def write(curves: pd.DataFrame, results: Path, words: str) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, nargs="+", default=[100_000, 1_000_000])
-    parser.add_argument("--routes", nargs="+", choices=ROUTES, default=list(ROUTES))
+    parser.add_argument("--routes", nargs="+", choices=list(ROUTES), default=list(ROUTES))
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--results", type=Path, help="Markdown file to write; pictures go beside it")
     parser.add_argument("--trained", nargs=3, metavar=("STORE", "RUN", "CURVE"), help="what the other process does")

@@ -1,7 +1,7 @@
 """How fast subgraphs are drawn: by snapshot, by torch-sparse's own neighbour sampler, and by Cypher.
 
-    python benchmarks/sampling.py snapshot --items 1000000 --torch-sparse neighbor.so
-    python benchmarks/sampling.py database STORE --items 100000       # an empty database; password as ever
+    python -m benchmarks.sampling snapshot --items 1000000 --torch-sparse neighbor.so
+    python -m benchmarks.sampling database STORE --items 100000       # an empty database; password as ever
 
 A generated graph with 12 triples an item, whose values follow Zipf's law; batches of 1,024 items with fan-outs 10 and
 (10, 10). Edges a second count the edges that a sampler returns. The samplers take turns, batch by batch, and the median
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch_geometric.sampler import NodeSamplerInput
 
 import graphstore
+from benchmarks.catalogue import PROPERTIES, named, triples_of
 from graphstore import Store
 from graphstore.arrays import Arrays, ArrayStore
 from graphstore.snapshot import write_arrays
@@ -35,30 +36,15 @@ from graphstore.tables import digests
 from k3m.sampler import TripleSampler
 
 BATCH = 1024
-DEGREE = 12
-PROPERTIES = 40
 FAN_OUTS = ((10,), (10, 10))
 Draw = Callable[[NDArray[np.int64]], int]
 """From seeds to the number of edges drawn."""
 
 
-def triples_of(n_items: int, seed: int = 0) -> tuple[NDArray[np.int64], ...]:
-    """item, property and value ordinals by edge id: about 12 an item, from half as many values as items. Value r is
-    drawn in proportion to 1 / (r + 10), and is one of one property."""
-    random, n_values = np.random.default_rng(seed), n_items // 2
-    weight = np.cumsum(1 / (np.arange(n_values) + 10.0))
-    item = np.repeat(np.arange(n_items), DEGREE + 1)  # one in 13 is drawn twice and goes
-    value = np.searchsorted(weight / weight[-1], random.random(len(item)))
-    value = random.permutation(n_values)[value]
-    codes = np.unique((item * PROPERTIES + value % PROPERTIES) * n_values + value)
-    item_property, value = np.divmod(codes, n_values)
-    return *np.divmod(item_property, PROPERTIES), value
-
-
 def snapshot_of(n_items: int, directory: Path) -> ArrayStore:
     """The graph as a snapshot, straight from arrays."""
-    item, prop, value = triples_of(n_items)
     n_values = n_items // 2
+    item, prop, value = triples_of(n_items, n_values)
     by_value = np.argsort(value, kind="stable")
     place = np.empty_like(by_value)
     place[by_value] = np.arange(len(by_value))
@@ -171,12 +157,12 @@ def run_snapshot(arguments: argparse.Namespace) -> None:
 
 
 def ingest(location: str, n_items: int) -> None:
-    item, prop, value = triples_of(n_items)
-    columns = {"item": ("item-{:09}", item), "property": ("property {:02}", prop), "value": ("value {:09}", value)}
-    triples = {name: [text.format(ord) for ord in ords.tolist()] for name, (text, ords) in columns.items()}
+    names = (named("item-{:09}", n_items), named("property {:02}", PROPERTIES), named("value {:09}", n_items // 2))
+    ords = triples_of(n_items, n_items // 2)
+    columns = [texts.take(pa.array(own)) for texts, own in zip(names, ords, strict=True)]
     with graphstore.open(location, "w") as store:
         if not store.num_items:
-            store.ingest(pa.table({"id": [f"item-{ord:09}" for ord in range(n_items)]}), pa.table(triples))
+            store.ingest(pa.table({"id": names[0]}), pa.table(columns, names=["item", "property", "value"]))
 
 
 STEPS = ("neighbours", "item_digests", "value_degrees", "value_edges")
