@@ -215,20 +215,6 @@ def test_training_goes_on_beside_an_ingest_that_changes_nothing(
     assert _train_with(neo4j_url, tmp_path, monkeypatch, tiny_catalogue()) == [1, 2, 3, 4, 5]
 
 
-def test_training_stops_beside_an_ingest_that_changes_rows(
-    neo4j_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its ordinals, candidates and tokenizer are of a catalogue that is no more: to go on would mix two, and so would
-    to resume."""
-    monkeypatch.chdir(tmp_path)
-    ingested(neo4j_url, tiny_catalogue()).close()
-    with pytest.raises(SystemExit, match=r"stopped after step 2 \(.* was changed by another ingest meanwhile"):
-        _train_with(neo4j_url, tmp_path, monkeypatch, tiny_catalogue(41, seed=3))
-    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
-    with pytest.raises(ValueError, match=r"was begun on data version 1, .* is at 2: start a new run"):
-        train.main(["--store", neo4j_url, "--run", str(tmp_path / "run"), "--resume", "--set", *TINY, "train.epochs=1"])
-
-
 # Servers with limits
 
 
