@@ -17,8 +17,9 @@ from graphstore import changes, tables
 from graphstore.changes import Changes, Numbered
 from graphstore.errors import ReadOnlyStore, SchemaError, StoreError
 from graphstore.lists import passing_over
-from graphstore.store import TRAINING, Counts, Edges, IngestReport, Neighbours, Store
+from graphstore.store import TRAINING, Counts, Edges, IngestReport, Neighbours
 from graphstore.tables import KEY, Ints
+from graphstore.written_back import WrittenBackStore
 
 Batch = tuple[list[str], list[Any]]
 """Names of columns, and rows."""
@@ -46,7 +47,7 @@ BASE_FIELDS = dict.fromkeys(("id", *tables.ITEM_FIELDS), "STRING")
 SPLITS = "MATCH ()-[h:HAS]->() RETURN h.split AS split, count(*) AS triples"
 
 
-class DatabaseStore(Store):
+class DatabaseStore(WrittenBackStore):
     """A store in a database with Cypher."""
 
     # Asked for with every batch, all of one state of the data; a write through this handle forgets them.
@@ -390,15 +391,8 @@ class DatabaseStore(Store):
     # Hooks
 
     @abstractmethod
-    def _rows(self, cypher: str, **parameters: Any) -> pa.Table:
-        """Rows of one of our own queries."""
-
-    @abstractmethod
     def _declare(self, fields: dict[str, str]) -> None:
         """Make room for new item fields of these types."""
-
-    @abstractmethod
-    def _add_nodes(self, label: str, key: str, rows: pa.Table) -> None: ...
 
     @abstractmethod
     def _update_nodes(self, label: str, key: str, rows: pa.Table) -> None:

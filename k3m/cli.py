@@ -14,6 +14,9 @@ COMMANDS = {
     "map": ("loaders.map", "propose which column of a table is what, for k3m ingest table"),
     "train": ("k3m.train", "pretrain K3M on a store"),
     "complete": ("analysis.complete", "rank values for missing and kept-back facts, write the report"),
+    "review": ("k3m.review", "accept or reject what was proposed"),
+    "embed": ("k3m.embed", "write one vector an item into a store"),
+    "similar": ("k3m.similar", "print the items most like an item"),
     "query": ("k3m.query", "print what a Cypher query answers"),
     "snapshot": ("k3m.snapshot", "write a store's training data as files that need no database"),
 }

@@ -1,4 +1,10 @@
-"""Completions as an owner's Cypher plants them, the same on both databases."""
+"""Completions as an owner's Cypher plants them, and all that comes back by the store itself, the same on both
+databases."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
 
 from graphstore import Store
 
@@ -23,3 +29,21 @@ def plant(store: Store) -> None:
     for item, name, value, confidence, rank, status in PLANTED:
         given = {"id": item, "property": name, "value": value, "confidence": confidence, "rank": rank, "status": status}
         store.query(PLANT, **given)
+
+
+NUMBER = 80
+"""Completions of `come_back`."""
+
+
+def come_back(store: Store) -> None:
+    """Two for every item of the tiny catalogue, one of them a value that no triple has, some of them reviewed; and a
+    vector an item."""
+    ids = store.items()["id"].to_pylist()
+    completions = pd.DataFrame(
+        {"item": np.repeat(ids, 2), "property": "fabric", "value": ["wool", "tweed"] * 40, "rank": [1, 2] * 40}
+    )
+    store.write_predictions(completions, run="written", model="m", created=datetime(2026, 1, 2, tzinfo=UTC))
+    store.review(completions[:20], "accepted")
+    store.review(completions[20:40], "rejected")
+    vectors = np.random.default_rng(3).normal(size=(len(ids), 6))
+    store.write_embeddings([(ids, vectors)], run="written", model="m", data_version=1)

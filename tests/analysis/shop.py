@@ -66,6 +66,7 @@ class FixedRun:
 
     def __init__(self, directory: Path, predictor: Predictor | None = None) -> None:
         self.directory, self.info, self.visible = directory, {"data_version": 1}, ("title", "image", "price")
+        self.name, self.fingerprint = directory.name, "fixed"
         self.fixed = predictor
         self.asked: list[tuple[list[str], tuple[str, ...]]] = []
 
