@@ -31,6 +31,21 @@ def plant(store: Store) -> None:
         store.query(PLANT, **given)
 
 
+def propose_again(store: Store) -> None:
+    """In another run, what was rejected."""
+    again = pd.DataFrame({"item": ["item-11"], "property": ["fabric"], "value": ["wool"], "rank": [2]})
+    store.write_predictions(again, run="second", model="small", created=datetime(2026, 1, 3, tzinfo=UTC))
+
+
+def plant_vectors(store: Store) -> None:
+    """Of the first thirty items, two of them of an older data version."""
+    ids = store.items()["id"].to_pylist()[:30]
+    vectors = np.random.default_rng(4).normal(size=(30, 6))
+    for chosen, version in ((slice(0, 2), 0), (slice(2, 30), 1)):
+        parts = [(ids[chosen], vectors[chosen])]
+        store.write_embeddings(parts, run="first", model="small", data_version=version)
+
+
 NUMBER = 80
 """Completions of `come_back`."""
 
