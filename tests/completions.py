@@ -38,8 +38,8 @@ def propose_again(store: Store) -> None:
 
 
 def plant_vectors(store: Store) -> None:
-    """Of the first thirty items, two of them of an older data version."""
-    ids = store.items()["id"].to_pylist()[:30]
+    """Of the last thirty items, two of them of an older data version."""
+    ids = store.items()["id"].to_pylist()[-30:]
     vectors = np.random.default_rng(4).normal(size=(30, 6))
     for chosen, version in ((slice(0, 2), 0), (slice(2, 30), 1)):
         parts = [(ids[chosen], vectors[chosen])]
