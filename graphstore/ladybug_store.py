@@ -50,7 +50,7 @@ MATCH_PREDICTED = (
     "WHERE v.text = row_value AND p.property = row_property AND coalesce(p.run, '') = row_run"
 )
 REMOVE_VECTORS = (
-    "MATCH (i:Item) WHERE i.embedding_model <> $model "
+    "MATCH (i:Item) WHERE i.embedding IS NOT NULL AND coalesce(i.embedding_model, '') <> $model "
     "SET i.embedding = NULL, i.embedding_run = NULL, i.embedding_model = NULL, i.embedding_version = NULL"
 )
 _UPDATE_BATCH = 10_000

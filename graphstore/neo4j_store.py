@@ -122,7 +122,7 @@ SET_VECTORS = (
     "i.embedding_version = row.embedding_version"
 )
 REMOVE_VECTORS = (
-    "MATCH (i:Item) WHERE i.embedding_model <> $model CALL (i) { "
+    "MATCH (i:Item) WHERE i.embedding IS NOT NULL AND coalesce(i.embedding_model, '') <> $model CALL (i) { "
     "REMOVE i.embedding, i.embedding_run, i.embedding_model, i.embedding_version } IN TRANSACTIONS OF 10000 ROWS"
 )
 VECTOR_INDEX = "k3m_item_embedding"
@@ -408,13 +408,17 @@ class Neo4jStore(DatabaseStore):
     def _index_vectors(self) -> None:
         held = self._rows("MATCH (i:Item) WHERE i.embedding IS NOT NULL RETURN size(i.embedding) AS width LIMIT 1")
         indexed = self._rows(INDEXED_WIDTH, name=VECTOR_INDEX)
-        if not len(held) or held.equals(indexed):
+        if not len(held):
             return
-        config = {"vector.dimensions": held["width"][0].as_py(), "vector.similarity_function": "cosine"}
+        if not held.equals(indexed):
+            self._make_vector_index(held["width"][0].as_py())
+        self._run("CALL db.awaitIndex($name, $seconds)", {"name": VECTOR_INDEX, "seconds": _INDEX_SECONDS})
+
+    def _make_vector_index(self, width: int) -> None:
+        config = {"vector.dimensions": width, "vector.similarity_function": "cosine"}
         make = f"CREATE VECTOR INDEX {VECTOR_INDEX} FOR (i:Item) ON (i.embedding) OPTIONS $options"
         self._run(f"DROP INDEX {VECTOR_INDEX} IF EXISTS", {})
         self._run(make, {"options": {"indexConfig": config}})
-        self._run("CALL db.awaitIndex($name, $seconds)", {"name": VECTOR_INDEX, "seconds": _INDEX_SECONDS})
 
     def _nearest(self, item: str, k: int, width: int) -> pd.DataFrame:
         if self._rows(INDEXED_WIDTH, name=VECTOR_INDEX)["width"].to_pylist() != [width]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tyro
 
 import graphstore
@@ -17,8 +18,8 @@ from graphstore import Store
 from k3m.run import Run
 
 TO_DO = (
-    "MATCH (i:Item) WHERE i.embedding IS NULL OR i.embedding_model <> $model OR i.embedding_version <> $version "
-    "RETURN i.id AS id ORDER BY id"
+    "MATCH (i:Item) WHERE i.embedding IS NULL OR coalesce(i.embedding_model, '') <> $model "
+    "OR coalesce(i.embedding_version, '') <> $version RETURN i.ord AS ord ORDER BY ord"
 )
 
 
@@ -35,7 +36,7 @@ class Arguments:
 def embed(store: Store, run: Run) -> int:
     """Write the vectors that are lacking or of other data; how many."""
     version = store.data_version
-    items = store.query(TO_DO, model=run.fingerprint, version=str(version))["id"].tolist()
+    items = store.query(TO_DO, model=run.fingerprint, version=str(version))["ord"].to_numpy(dtype=np.int64)
     parts = ((part.index.tolist(), part.to_numpy()) for part in run.vectors(store, items, progress=True))
     return store.write_embeddings(parts, run=run.name, model=run.fingerprint, data_version=version)
 

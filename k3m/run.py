@@ -8,8 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from graphstore import Store
 from k3m.applicability import Applicability
@@ -122,19 +124,20 @@ class Run:
         vectors = embed(self.model, self.stream(store), store.item_ords(chosen))
         return _frame(chosen, vectors)
 
-    def vectors(self, store: Store, items: Sequence[str], progress: bool = False) -> Iterator[pd.DataFrame]:
-        """`embed` of these items in parts of some thousand, for more vectors than memory should hold."""
+    def vectors(self, store: Store, ords: NDArray[np.int64], progress: bool = False) -> Iterator[pd.DataFrame]:
+        """`embed` of the items with these ordinals in parts of some thousand, for more vectors than memory should
+        hold."""
         held: list[torch.Tensor] = []
         done = 0
-        for batch in embedded(self.model, self.stream(store), store.item_ords(items), progress=progress):
+        for batch in embedded(self.model, self.stream(store), ords, progress=progress):
             held.append(batch)
             number = sum(map(len, held))
-            if number >= _PART or done + number == len(items):
-                yield _frame(items[done : done + number], torch.cat(held))
+            if number >= _PART or done + number == len(ords):
+                yield _frame(store.item_ids(ords[done : done + number]), torch.cat(held))
                 done, held = done + number, []
 
 
-def _frame(items: Sequence[str], vectors: torch.Tensor) -> pd.DataFrame:
+def _frame(items: Sequence[str] | NDArray[np.object_], vectors: torch.Tensor) -> pd.DataFrame:
     return pd.DataFrame(vectors.numpy(), index=pd.Index(items, name="item"))
 
 

@@ -296,6 +296,9 @@ def test_vectors_of_another_model_take_the_place_of_all(store: Store) -> None:
     assert store.similar("item-7")["similarity"].tolist() == [0, 0]
     embed(store, np.eye(2, 5), ["item-1", "item-2"], model="third", run="third")
     assert store.similar("item-2")["id"].tolist() == ["item-1"]
+    store.query("MATCH (i:Item {id: 'item-5'}) SET i.embedding = $vector", vector=[1.0, 2.0])  # of nobody knows what
+    embed(store, np.eye(2, 5), ["item-1", "item-2"], model="third", run="third")
+    assert [row[0] for row in rows(store, VECTORS)] == ["item-1", "item-2"]
 
 
 def test_an_item_without_a_vector_is_named(store: Store) -> None:
