@@ -5,6 +5,9 @@ Writes three files. `metrics.json`: filtered ranks of the kept-back triples, bes
 cell, `split` being `missing` for the latter. `index.html`: the report. A cell is missing where the item has no triple
 of the property in any split and at least 5 % of its category's items have one. Values that training has for a cell are
 not proposed again. A score that is not finite ends the command, as does a split that the store has not.
+
+With `--write` the best value of each missing cell becomes a proposal in the store: PREDICTED relationships of the run,
+in the place of those that it had there. Their confidence is null: scores are no probabilities.
 """
 
 import json
@@ -15,6 +18,7 @@ import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -68,6 +72,8 @@ class Arguments:
     """Values to write for each cell."""
     without: tuple[Literal["title", "image", "graph"], ...] = ()
     """Modalities that the model is not shown; the floors see all."""
+    write: bool = False
+    """Write the best value of each missing cell into the store, as a proposal (k3m review accepts or rejects it)."""
 
     def __post_init__(self) -> None:
         if self.top < 1:
@@ -79,6 +85,10 @@ class Run(Protocol):
 
     @property
     def directory(self) -> Path: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
     @property
     def info(self) -> Mapping[str, Any]: ...
     @property
@@ -192,7 +202,7 @@ def write_completions(parts: Iterator[pd.DataFrame], path: Path) -> pd.DataFrame
 def description(store: Store, run: Run, arguments: Arguments) -> dict[str, Any]:
     """The `run` of metrics.json, less the seconds."""
     return {
-        "name": run.directory.resolve().name,
+        "name": run.name,
         "data_version": store.data_version,
         "trained_on": run.info["data_version"],
         "visible": list(run.visible),
@@ -251,6 +261,12 @@ def complete(store: Store, run: Run, arguments: Arguments, command: str) -> Path
         metrics=metrics, ranks=ranks, best=best, triples=triples, facts=facts_of(described, store, command)
     )
     report.write(findings, store, directory / "index.html")
+    if arguments.write:
+        written = store.write_predictions(best, run=run.name, model=run.fingerprint, created=datetime.now(UTC))
+        print(
+            f"{store.location}: proposals of run {run.name}: {written.new} new, {written.changed} changed, "
+            f"{written.unchanged} unchanged, {written.removed} removed, {written.kept} kept because of a review"
+        )
     return directory / "index.html"
 
 
@@ -259,7 +275,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     arguments = tyro.cli(Arguments, args=words, prog="k3m complete")
     run = k3m.load(arguments.run)
-    with graphstore.open(arguments.store) as store:
+    with (graphstore.open_existing if arguments.write else graphstore.open)(arguments.store) as store:
         page = complete(store, run, arguments, shlex.join(["k3m", "complete", *words]))
     print(f"{page.parent}: metrics.json, completions.parquet and {page.name}")
     return 0

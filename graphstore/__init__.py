@@ -9,6 +9,7 @@ from graphstore.errors import (
     ConnectionFailed,
     IngestUnderWay,
     MappingError,
+    NoEmbedding,
     QueryError,
     QueryParameterError,
     ReadOnlyStore,
@@ -19,9 +20,11 @@ from graphstore.errors import (
     StoreNotFound,
     TransactionTooLarge,
     UnknownItems,
+    UnknownProposals,
     UnsupportedQuery,
 )
 from graphstore.images import ImagePack, image_key
+from graphstore.predictions import PredictionReport
 from graphstore.snapshot import open_snapshot, write_snapshot
 from graphstore.store import Counts, Edges, IngestReport, Mode, Neighbours, Store
 
@@ -36,6 +39,8 @@ __all__ = [
     "IngestUnderWay",
     "MappingError",
     "Neighbours",
+    "NoEmbedding",
+    "PredictionReport",
     "QueryError",
     "QueryParameterError",
     "ReadOnlyStore",
@@ -47,11 +52,13 @@ __all__ = [
     "StoreNotFound",
     "TransactionTooLarge",
     "UnknownItems",
+    "UnknownProposals",
     "UnsupportedQuery",
     "data_dir",
     "from_tables",
     "image_key",
     "open",
+    "open_existing",
     "write_snapshot",
 ]
 
@@ -89,6 +96,17 @@ def open(location: str | Path, mode: Mode = "r", *, beside: Store | None = None)
     from graphstore.ladybug_store import LadybugStore
 
     return _with_images(LadybugStore(path, mode))
+
+
+def open_existing(location: str | Path) -> Store:
+    """As open(location, "w"), but for a store that is there: what comes back belongs to a catalogue.
+
+    Raises:
+        StoreNotFound: where a Ladybug file would be made; and as `open`.
+    """
+    if not is_server(location) and not Path(location).exists():
+        open(location)  # which says so
+    return open(location, "w")
 
 
 def is_server(location: str | Path) -> bool:

@@ -1,8 +1,9 @@
 """A store of arrays: numpy and Arrow in memory, or memory-mapped from a snapshot. Read-only, and without Cypher."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NoReturn
 
 import numpy as np
@@ -15,7 +16,8 @@ from graphstore import changes, tables
 from graphstore.errors import ReadOnlyStore, SchemaError, UnsupportedQuery
 from graphstore.images import ImagePack, MemoryImages
 from graphstore.lists import passing_over
-from graphstore.store import Counts, Edges, IngestReport, Neighbours, Store
+from graphstore.predictions import PredictionReport, Verdict
+from graphstore.store import Counts, Edges, IngestReport, Neighbours, Store, Vectors
 from graphstore.tables import Ints, Table
 
 
@@ -203,6 +205,18 @@ class ArrayStore(Store):
 
     def _ingest(self, items: pa.Table, triples: pa.Table, properties: pa.Table | None, prune: bool) -> IngestReport:
         self._refuse_write()
+
+    def _write_predictions(self, rows: pa.Table, run: str, model: str, created: datetime) -> PredictionReport:
+        self._refuse_write()
+
+    def _review(self, proposals: pa.Table, verdict: Verdict) -> int:
+        self._refuse_write()
+
+    def _write_embeddings(self, parts: Iterable[Vectors], run: str, model: str, version: str) -> int:
+        self._refuse_write()
+
+    def _similar(self, item: str, k: int) -> pd.DataFrame:
+        raise UnsupportedQuery(f"{self.location} holds no vectors: ask the Ladybug file or the Neo4j URL that has them")
 
     def _query(self, cypher: str, parameters: Mapping[str, Any]) -> pd.DataFrame:
         raise UnsupportedQuery(

@@ -18,8 +18,9 @@ from graphstore import changes, tables
 from graphstore.changes import Changes, Numbered
 from graphstore.errors import IngestUnderWay, ReadOnlyStore, SchemaError, StoreError
 from graphstore.lists import passing_over
-from graphstore.store import TRAINING, Counts, Edges, IngestReport, Neighbours, Store
+from graphstore.store import TRAINING, Counts, Edges, IngestReport, Neighbours
 from graphstore.tables import KEY, Ints
+from graphstore.written_back import WrittenBackStore
 
 Batch = tuple[list[str], list[Any]]
 """Names of columns, and rows."""
@@ -60,7 +61,7 @@ DEGREE_COUNTS = (
 CATEGORY_COUNTS = "MATCH (i:Item) RETURN i.category AS category, count(*) AS items"
 
 
-class DatabaseStore(Store):
+class DatabaseStore(WrittenBackStore):
     """A store in a database with Cypher."""
 
     # Asked for with every batch, all of one state of the data; a write through this handle forgets them.
@@ -446,15 +447,8 @@ class DatabaseStore(Store):
     # Hooks
 
     @abstractmethod
-    def _rows(self, cypher: str, **parameters: Any) -> pa.Table:
-        """Rows of one of our own queries."""
-
-    @abstractmethod
     def _declare(self, fields: dict[str, str]) -> None:
         """Make room for new item fields of these types."""
-
-    @abstractmethod
-    def _add_nodes(self, label: str, key: str, rows: pa.Table) -> None: ...
 
     @abstractmethod
     def _update_nodes(self, label: str, key: str, rows: pa.Table) -> None:

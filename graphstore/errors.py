@@ -9,6 +9,8 @@ StoreError
 ├── SchemaError           tables that are no catalogue: missing columns, empty ids, duplicates, unknown items
 ├── MappingError          a mapping file that is none: unknown or missing entries, a password in it
 ├── UnknownItems          ids or ordinals that the store has not
+├── UnknownProposals      completions to accept or reject that the store has not
+├── NoEmbedding           an item without a vector, or vectors without their index
 ├── QueryError            the database refused the query
 │   ├── QueryParameterError   a $parameter without a value, or a value without a $parameter
 │   └── TransactionTooLarge   the server's limit of memory a transaction is reached
@@ -44,6 +46,12 @@ class MappingError(StoreError): ...
 
 
 class UnknownItems(StoreError): ...
+
+
+class UnknownProposals(StoreError): ...
+
+
+class NoEmbedding(StoreError): ...
 
 
 class QueryError(StoreError): ...

@@ -10,7 +10,7 @@ whatever the catalogue's; one that writes takes what Ladybug takes of itself, up
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from graphstore.database import Batch, DatabaseStore
 from graphstore.errors import BrokenStore, QueryError, StoreError, StoreNotFound
 from graphstore.images import ImagePack
 from graphstore.locks import FileLock
+from graphstore.predictions import PREDICTED_COLUMNS, PROPOSED, RUN_KEY
 from graphstore.store import Mode
 
 SCHEMA = (
@@ -40,6 +41,8 @@ SCHEMA = (
     "ALTER TABLE HAS ADD IF NOT EXISTS original STRING",  # files of before it was kept
     "CREATE REL TABLE IF NOT EXISTS PREDICTED(FROM Item TO Value, property STRING, confidence DOUBLE, `rank` INT64, "
     "run STRING, model STRING, created STRING, status STRING)",
+    "ALTER TABLE Item ADD IF NOT EXISTS embedding FLOAT[]",
+    *(f"ALTER TABLE Item ADD IF NOT EXISTS embedding_{name} STRING" for name in ("run", "model", "version")),
 )
 MATCH_TRIPLES = (
     "UNWIND $rows AS row MATCH (i:Item {id: row.item}) MATCH (i)-[h:HAS]->(v:Value) "
@@ -49,6 +52,14 @@ POOL = "K3M_LADYBUG_POOL"
 POOL_MIB = 4096
 """A million items with twelve triples each take 400 while they are trained on, and 1,700 where all are asked for at
 once."""
+MATCH_PREDICTED = (
+    "MATCH (i:Item {id: row_item}) MATCH (i)-[p:PREDICTED]->(v:Value) "
+    "WHERE v.text = row_value AND p.property = row_property AND coalesce(p.run, '') = row_run"
+)
+REMOVE_VECTORS = (
+    "MATCH (i:Item) WHERE i.embedding IS NOT NULL AND coalesce(i.embedding_model, '') <> $model "
+    "SET i.embedding = NULL, i.embedding_run = NULL, i.embedding_model = NULL, i.embedding_version = NULL"
+)
 _UPDATE_BATCH = 10_000
 _READ_BATCH = 10_000
 
@@ -211,8 +222,7 @@ class LadybugStore(DatabaseStore):
             self._execute(f"COPY {label}({quoted}) FROM $rows", {"rows": rows.combine_chunks()})
 
     def _update_nodes(self, label: str, key: str, rows: pa.Table) -> None:
-        assignments = ", ".join(f"n.`{name}` = row.`{name}`" for name in rows.column_names if name != key)
-        self._unwind(f"UNWIND $rows AS row MATCH (n:{label} {{{key}: row.`{key}`}}) SET {assignments}", rows)
+        self._load(f"MATCH (n:{label} {{{key}: row_{key}}}) SET {_assignments('n', rows, (key,))}", rows)
 
     def _remove_nodes(self, label: str, key: str, rows: pa.Table) -> None:
         self._unwind(f"UNWIND $rows AS row MATCH (n:{label} {{{key}: row.{key}}}) DETACH DELETE n", rows)
@@ -228,9 +238,51 @@ class LadybugStore(DatabaseStore):
     def _remove_triples(self, rows: pa.Table) -> None:
         self._unwind(f"{MATCH_TRIPLES} DELETE h", rows)
 
+    def _add_predictions(self, rows: pa.Table) -> None:
+        if len(rows):
+            ordered = rows.select(["item", "value", *PREDICTED_COLUMNS]).combine_chunks()
+            self._execute("COPY PREDICTED FROM $rows", {"rows": ordered})
+
+    def _update_predictions(self, rows: pa.Table) -> None:
+        self._load(f"{MATCH_PREDICTED} SET {_assignments('p', rows, RUN_KEY)}", rows)
+
+    def _remove_proposals(self, rows: pa.Table) -> None:
+        self._load(f"{MATCH_PREDICTED} AND coalesce(p.status, '{PROPOSED}') = '{PROPOSED}' DELETE p", rows)
+
+    def _remove_vectors_but(self, model: str) -> None:
+        self._execute(REMOVE_VECTORS, {"model": model})
+
+    def _set_vectors(self, rows: pa.Table) -> None:
+        self._update_nodes("Item", "id", rows)
+
+    def _width(self, item: str) -> int | None:
+        columns = self._rows("CALL table_info('Item') RETURN name")["name"].to_pylist()
+        return super()._width(item) if "embedding" in columns else None  # a file of before there were any
+
+    def _nearest(self, item: str, k: int, width: int) -> pd.DataFrame:
+        """By comparison with every vector."""
+        one, other = (f"CAST({name}.embedding, 'FLOAT[{width}]')" for name in ("a", "b"))
+        cypher = (
+            "MATCH (a:Item {id: $id}) MATCH (b:Item) WHERE b.id <> $id AND b.embedding IS NOT NULL "
+            f"RETURN b.id AS id, b.title AS title, array_cosine_similarity({one}, {other}) AS similarity "
+            "ORDER BY similarity DESC, id LIMIT $k"
+        )
+        return self._rows(cypher, id=item, k=k).to_pandas()
+
+    def _load(self, cypher: str, rows: pa.Table) -> None:
+        """Rows as they are typed, columns as row_NAME: in an unwound list, numbers that are all null become text."""
+        columns = ", ".join(f"`{name}` AS row_{name}" for name in rows.column_names)
+        for start in range(0, len(rows), _UPDATE_BATCH):
+            part = rows.slice(start, _UPDATE_BATCH).combine_chunks()
+            self._execute(f"LOAD FROM $rows WITH {columns} {cypher}", {"rows": part})
+
     def _unwind(self, cypher: str, rows: pa.Table) -> None:
         for start in range(0, len(rows), _UPDATE_BATCH):
             self._execute(cypher, {"rows": rows.slice(start, _UPDATE_BATCH).to_pylist()})
+
+
+def _assignments(node: str, rows: pa.Table, keys: Collection[str]) -> str:
+    return ", ".join(f"{node}.`{name}` = row_{name}" for name in rows.column_names if name not in keys)
 
 
 def image_folder(path: Path) -> Path:

@@ -27,6 +27,7 @@ from graphstore import tables
 from graphstore.database import STATE, Batch, DatabaseStore
 from graphstore.errors import (
     ConnectionFailed,
+    NoEmbedding,
     QueryError,
     ReadOnlyStore,
     StoreError,
@@ -35,6 +36,7 @@ from graphstore.errors import (
 )
 from graphstore.images import ImagePack
 from graphstore.locks import Mark
+from graphstore.predictions import PREDICTED_COLUMNS, PROPOSED, RUN_KEY
 from graphstore.store import Edges, Mode
 from graphstore.tables import Ints
 
@@ -104,6 +106,36 @@ UPDATE_TRIPLES = f"{MATCH_ITEMS} MATCH (v:Value {{ord: fact[0]}}) MATCH (i)-[h:H
 REMOVE_TRIPLES = (
     f"{MATCH_ITEMS} MATCH (v:Value {{digest: fact[0]}}) MATCH (i)-[h:HAS {{property: fact[1]}}]->(v) DELETE h"
 )
+ADD_PREDICTIONS = (
+    f"{MATCH_ITEMS} MATCH (v:Value {{digest: fact[0]}}) CREATE (i)-[:PREDICTED {{"
+    + ", ".join(f"{name}: fact[{place}]" for place, name in enumerate(PREDICTED_COLUMNS, 1))
+    + "}]->(v)"
+)
+MATCH_PREDICTED = (
+    f"{MATCH_ITEMS} MATCH (v:Value {{digest: fact[0]}}) MATCH (i)-[p:PREDICTED {{property: fact[1]}}]->(v) "
+    "WHERE coalesce(p.run, '') = fact[2]"
+)
+SET_VECTORS = (
+    "UNWIND $rows AS row MATCH (i:Item {id: row.id}) "
+    "CALL db.create.setNodeVectorProperty(i, 'embedding', row.embedding) "  # as float32
+    "SET i.embedding_run = row.embedding_run, i.embedding_model = row.embedding_model, "
+    "i.embedding_version = row.embedding_version"
+)
+REMOVE_VECTORS = (
+    "MATCH (i:Item) WHERE i.embedding IS NOT NULL AND coalesce(i.embedding_model, '') <> $model CALL (i) { "
+    "REMOVE i.embedding, i.embedding_run, i.embedding_model, i.embedding_version } IN TRANSACTIONS OF 10000 ROWS"
+)
+VECTOR_INDEX = "k3m_item_embedding"
+INDEXED_WIDTH = (
+    "SHOW VECTOR INDEXES YIELD name, options WHERE name = $name "
+    "RETURN options.indexConfig['vector.dimensions'] AS width"
+)
+# The index compares coarsened vectors: of its candidates the nearest are chosen by the vectors themselves.
+NEAREST = (
+    "MATCH (a:Item {id: $id}) CALL db.index.vector.queryNodes($index, $candidates, a.embedding) YIELD node AS b "
+    "WITH b, 2 * vector.similarity.cosine(a.embedding, b.embedding) - 1 AS similarity WHERE b.id <> $id "
+    "RETURN b.id AS id, b.title AS title, similarity ORDER BY similarity DESC, id LIMIT $k"
+)
 CLAIM = "MERGE (m:Metadata {key: 'ingester'}) SET m.asked = $mark RETURN m.value AS held"
 MARK = "MATCH (m:Metadata {key: 'ingester'}) SET m = {key: 'ingester', value: $mark}"
 RELEASE = "MATCH (m:Metadata {key: 'ingester', value: $mark}) DELETE m"
@@ -119,6 +151,10 @@ TOO_LARGE = (
 _BATCH = 10_000
 WAIT_SECONDS = 300.0
 """A server that stops answering is asked again for this long, with growing pauses that the driver warns of."""
+_INDEX_SECONDS = 24 * 3600
+"""Longer than the index of any catalogue takes."""
+_CANDIDATES, _LEAST_CANDIDATES = 10, 100
+"""Asked of the index for each of the nearest, and at least."""
 _SESSIONS = 3
 """That write side by side."""
 _PAUSES = (0.1, 0.5, 2.0, 8.0, 20.0)
@@ -354,6 +390,56 @@ class Neo4jStore(DatabaseStore):
     def _write_by_item(self, cypher: str, rows: pa.Table, value_keys: Pack) -> None:
         self._write_batches(cypher, _item_batches(rows), lambda batch: _by_item(batch, value_keys(batch)))
 
+    def _add_predictions(self, rows: pa.Table) -> None:
+        self._write_predicted(ADD_PREDICTIONS, rows, PREDICTED_COLUMNS)
+
+    def _update_predictions(self, rows: pa.Table) -> None:
+        columns = [name for name in rows.column_names if name not in RUN_KEY]
+        assignments = ", ".join(f"p.{name} = fact[{place}]" for place, name in enumerate(columns, 3))
+        self._write_predicted(f"{MATCH_PREDICTED} SET {assignments}", rows, ("property", "run", *columns))
+
+    def _remove_proposals(self, rows: pa.Table) -> None:
+        cypher = f"{MATCH_PREDICTED} AND coalesce(p.status, '{PROPOSED}') = '{PROPOSED}' DELETE p"
+        self._write_predicted(cypher, rows, ("property", "run"))
+
+    def _write_predicted(self, cypher: str, rows: pa.Table, held: Sequence[str]) -> None:
+        """Values by digest: those of completions alone have no ordinal."""
+        if len(rows):
+            self._digest_what_queries_made()
+        batches = _item_batches(tables.sorted_triples(rows))
+        self._write_batches(cypher, batches, lambda batch: _by_item(batch, _digests(batch["value"]), held))
+
+    def _remove_vectors_but(self, model: str) -> None:
+        self._run(REMOVE_VECTORS, {"model": model})
+
+    def _set_vectors(self, rows: pa.Table) -> None:
+        self._unwind(SET_VECTORS, rows)
+
+    def _index_vectors(self) -> None:
+        held = self._rows("MATCH (i:Item) WHERE i.embedding IS NOT NULL RETURN size(i.embedding) AS width LIMIT 1")
+        indexed = self._rows(INDEXED_WIDTH, name=VECTOR_INDEX)
+        if not len(held):
+            return
+        if not held.equals(indexed):
+            self._make_vector_index(held["width"][0].as_py())
+        self._run("CALL db.awaitIndex($name, $seconds)", {"name": VECTOR_INDEX, "seconds": _INDEX_SECONDS})
+
+    def _make_vector_index(self, width: int) -> None:
+        config = {"vector.dimensions": width, "vector.similarity_function": "cosine"}
+        make = f"CREATE VECTOR INDEX {VECTOR_INDEX} FOR (i:Item) ON (i.embedding) OPTIONS $options"
+        self._run(f"DROP INDEX {VECTOR_INDEX} IF EXISTS", {})
+        self._run(make, {"options": {"indexConfig": config}})
+
+    def _nearest(self, item: str, k: int, width: int) -> pd.DataFrame:
+        if self._rows(INDEXED_WIDTH, name=VECTOR_INDEX)["width"].to_pylist() != [width]:
+            raise NoEmbedding(
+                f"{self.location} has vectors of width {width} without their index: the k3m embed that was cut off "
+                "again completes it"
+            )
+        candidates = max(_LEAST_CANDIDATES, _CANDIDATES * k)
+        columns, rows = self._run(NEAREST, {"id": item, "k": k, "candidates": candidates, "index": VECTOR_INDEX})
+        return pd.DataFrame(rows, columns=columns)
+
     def _unwind(self, cypher: str, rows: pa.Table) -> None:
         batches = [rows.slice(start, _BATCH) for start in range(0, len(rows), _BATCH)]
         self._write_batches(cypher, batches, lambda batch: batch.to_pylist())
@@ -442,9 +528,9 @@ def _item_batches(rows: pa.Table) -> list[pa.Table]:
     return [rows.slice(start, stop - start) for start, stop in pairwise(cuts.tolist())]
 
 
-def _by_item(rows: pa.Table, values: list[Any]) -> list[Any]:
+def _by_item(rows: pa.Table, values: list[Any], columns: Sequence[str] = tables.HAS_COLUMNS) -> list[Any]:
     """Rows as lists, grouped by item: one look-up an item, and less to send than maps."""
-    held = [name for name in tables.HAS_COLUMNS if name in rows.column_names]
+    held = [name for name in columns if name in rows.column_names]
     grouped: dict[str, list[list[Any]]] = {}
     facts = zip(values, *(rows[name].to_pylist() for name in held), strict=True)
     for item, fact in zip(rows["item"].to_pylist(), facts, strict=True):

@@ -6,24 +6,29 @@ Nothing that training reads is as long as the catalogue: `item_blocks` is how to
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
-from graphstore import tables
-from graphstore.errors import QueryError, QueryParameterError, ReadOnlyStore, UnknownItems
+from graphstore import predictions, tables
+from graphstore.errors import QueryError, QueryParameterError, ReadOnlyStore, SchemaError, UnknownItems
 from graphstore.images import ImagePack
 from graphstore.parameters import bindable, parameter_names
+from graphstore.predictions import PredictionReport, Verdict
 from graphstore.tables import Ints, Table
 
 Mode = Literal["r", "w"]
+Vectors: TypeAlias = tuple[Sequence[str], NDArray[np.floating[Any]]]
+"""Ids of n items, and their vectors [n, D]."""
 TRAINING: tuple[None] = (None,)
 BLOCK = 10_000
 """Items a block of `item_blocks`."""
@@ -152,6 +157,78 @@ class Store(ABC):
             tables.require_known_items(triple_rows, pa.chunked_array([*item_rows["id"].chunks, *known], pa.string()))
             groups = None if properties is None else tables.property_table(properties)
             return self._ingest(item_rows, triple_rows, groups, prune)
+
+    # What comes back
+
+    def write_predictions(self, completions: Table, *, run: str, model: str, created: datetime) -> PredictionReport:
+        """Make these the completions of `run`, as PREDICTED relationships of status `proposed`. The same again changes
+        nothing; the run's other completions go, but for what was accepted or rejected, which keeps its status. Training
+        reads none of them, and the data version stays.
+
+        Args:
+            completions: item, property, value, rank (1 is best), and confidence (0 to 1) where there is one; further
+                columns are not read. A value that no triple has becomes a node.
+            run: whose completions they are; model: what made them; created: when, to the second. What was not new or
+                changed keeps the time it has.
+
+        Raises:
+            SchemaError: naming the first row that is wrong; nothing is written then.
+            UnknownItems: naming up to five items that the store has not.
+            StoreLocked: another process ingests into this store.
+            ReadOnlyStore: on a handle opened to read.
+        """
+        self._require_writable("write_predictions")
+        _require_names(run=run, model=model)
+        rows = predictions.completion_table(completions)
+        self._require_found(_lacking(rows["item"], self.items()["id"]))
+        with self._alone(take_over=False):
+            return self._write_predictions(rows, run, model, created)
+
+    def review(self, proposals: Table, verdict: Verdict) -> int:
+        """Accept or reject completions; the number of those whose status that changed.
+
+        Args:
+            proposals: item, property, value, and run where one run's alone is meant.
+
+        Raises:
+            SchemaError: naming the first row that is wrong.
+            UnknownProposals: naming the first that is not there; nothing is changed then.
+            ReadOnlyStore: on a handle opened to read.
+        """
+        self._require_writable("review")
+        if verdict not in get_args(Verdict):
+            raise ValueError(f"a proposal is {' or '.join(get_args(Verdict))} (got {verdict!r})")
+        return self._review(predictions.proposal_table(proposals), verdict)
+
+    def write_embeddings(self, parts: Iterable[Vectors], *, run: str, model: str, data_version: int) -> int:
+        """Give items their vectors, a part in memory at a time; how many were written. Vectors of another model go
+        first: two models' cannot be compared. Training reads none of them.
+
+        Args:
+            run, model: what made them; data_version: of the data that they were made from.
+
+        Raises:
+            UnknownItems: naming up to five items that the store has not.
+            SchemaError: vectors that are not one an item, of several widths, not finite, or of length 0.
+            ReadOnlyStore: on a handle opened to read.
+        """
+        self._require_writable("write_embeddings")
+        _require_names(run=run, model=model)
+        return self._write_embeddings(self._checked_vectors(parts), run, model, str(data_version))
+
+    def similar(self, item: str, k: int = 10) -> pd.DataFrame:
+        """The `k` items whose vectors are nearest to this item's: id, title, similarity (cosine, 1 for the same
+        direction), the nearest first. Items without a vector are not among them.
+
+        Raises:
+            UnknownItems: the store has no such item.
+            NoEmbedding: the item has no vector (yet).
+            UnsupportedQuery: on a store without vectors.
+        """
+        if k < 1:
+            raise ValueError(f"similar takes k of at least 1 (got {k})")
+        self.item_ords([item])
+        return self._similar(item, k).astype({"similarity": float})
 
     # What is asked by Cypher
 
@@ -369,6 +446,20 @@ class Store(ABC):
         return nullcontext()
 
     @abstractmethod
+    def _write_predictions(self, rows: pa.Table, run: str, model: str, created: datetime) -> PredictionReport: ...
+
+    @abstractmethod
+    def _review(self, proposals: pa.Table, verdict: Verdict) -> int: ...
+
+    @abstractmethod
+    def _write_embeddings(self, parts: Iterable[Vectors], run: str, model: str, version: str) -> int:
+        """Of checked parts."""
+
+    @abstractmethod
+    def _similar(self, item: str, k: int) -> pd.DataFrame:
+        """Of a known item."""
+
+    @abstractmethod
     def _query(self, cypher: str, parameters: Mapping[str, Any]) -> pd.DataFrame: ...
 
     @abstractmethod
@@ -428,9 +519,37 @@ class Store(ABC):
             shown = ", ".join(map(repr, missing[:5])) + (", ..." if len(missing) > 5 else "")
             raise UnknownItems(f"{self.location} has no {what} {shown} ({len(missing)} unknown of those asked for)")
 
+    def _checked_vectors(self, parts: Iterable[Vectors]) -> Iterator[Vectors]:
+        width = None
+        for ids, given in parts:
+            self.item_ords(ids)
+            with np.errstate(over="ignore"):
+                vectors = np.asarray(given, dtype=np.float32)
+                length = np.linalg.norm(vectors, axis=-1)
+            width = width or vectors.shape[-1]
+            if vectors.shape != (len(ids), width):
+                raise SchemaError(
+                    f"vectors of {len(ids)} items must be of the shape {len(ids), width} (got {vectors.shape})"
+                )
+            wrong = np.flatnonzero(~np.isfinite(length) | (length == 0))
+            if len(wrong):
+                raise SchemaError(f"vectors: that of item {ids[wrong[0]]!r} is not finite, or has no direction")
+            yield ids, vectors
+
     def _require_writable(self, what: str) -> None:
         if self.read_only:
             raise ReadOnlyStore(f"{self.location} was opened to read: {what} needs graphstore.open(location, 'w')")
+
+
+def _lacking(wanted: pa.ChunkedArray, there: pa.ChunkedArray) -> list[str]:
+    distinct = pc.unique(wanted)
+    return distinct.filter(pc.invert(pc.is_in(distinct, there.combine_chunks()))).to_pylist()
+
+
+def _require_names(**names: str) -> None:
+    for name, given in names.items():
+        if not given:
+            raise ValueError(f"{name} must have a name (got {given!r})")
 
 
 def _ordinals(ords: ArrayLike) -> Ints:

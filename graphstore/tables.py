@@ -37,7 +37,7 @@ PROPERTY_COUNTS = pa.schema([("category", pa.string()), ("property", pa.string()
 DEGREE_COUNTS = pa.schema([("triples", pa.int64()), ("items", pa.int64())])
 CATEGORY_COUNTS = pa.schema([("category", pa.string()), ("items", pa.int64())])
 """Of tables of counts: keys, then how often they occur."""
-RESERVED = ("ord", "first")
+RESERVED = ("ord", "first", "embedding", "embedding_run", "embedding_model", "embedding_version")
 """Columns of ours on items."""
 MAX_KEY_BYTES = 8000
 
@@ -77,12 +77,12 @@ def item_table(items: Table) -> pa.Table:
         SchemaError: no id column, an empty or repeated id, or a column name that is ours.
     """
     table = as_arrow("items", items)
-    _require_columns("items", table, ("id",))
+    require_columns("items", table, ("id",))
     reserved = [name for name in table.column_names if name.lower() in RESERVED]
     if reserved:
         raise SchemaError(f"items may not have a column {', '.join(reserved)}: the store keeps its own there")
-    _require_text("items", table, "id", MAX_KEY_BYTES)
-    _require_distinct("items", table, ("id",))
+    require_text("items", table, "id", MAX_KEY_BYTES)
+    require_distinct("items", table, ("id",))
     return table.take(pc.sort_indices(table["id"]))
 
 
@@ -93,14 +93,14 @@ def triple_table(triples: Table) -> pa.Table:
         SchemaError: a missing column, an empty cell, or the same triple twice.
     """
     table = as_arrow("triples", triples)
-    _require_columns("triples", table, KEY)
+    require_columns("triples", table, KEY)
     for column, longest in (("item", MAX_KEY_BYTES), ("property", MAX_KEY_BYTES), ("value", None)):
-        _require_text("triples", table, column, longest)
+        require_text("triples", table, column, longest)
     given = [name for name in TRIPLE_COLUMNS if name in table.column_names]
     table = table.select(given).cast(pa.schema([(name, pa.string()) for name in given]))
     if "split" in given:  # null is for training; an empty name could be either
-        _refuse_rows("triples", table, "an empty split", pc.fill_null(pc.equal(table["split"], ""), False))
-    _require_distinct("triples", table, KEY)
+        refuse_rows("triples", table, "an empty split", pc.fill_null(pc.equal(table["split"], ""), False))
+    require_distinct("triples", table, KEY)
     return sorted_triples(table)
 
 
@@ -109,9 +109,9 @@ def property_table(properties: Table | None) -> pa.Table:
     if properties is None:
         return pa.table({"name": pa.array([], pa.string()), "group": pa.array([], pa.string())})
     table = as_arrow("properties", properties)
-    _require_columns("properties", table, ("name", "group"))
-    _require_text("properties", table, "name", MAX_KEY_BYTES)
-    _require_distinct("properties", table, ("name",))
+    require_columns("properties", table, ("name", "group"))
+    require_text("properties", table, "name", MAX_KEY_BYTES)
+    require_distinct("properties", table, ("name",))
     return table.select(["name", "group"]).cast(pa.schema([("name", pa.string()), ("group", pa.string())]))
 
 
@@ -165,22 +165,22 @@ def require_known_items(triples: pa.Table, ids: pa.ChunkedArray) -> None:
         )
 
 
-def _require_columns(name: str, table: pa.Table, columns: Sequence[str]) -> None:
+def require_columns(name: str, table: pa.Table, columns: Sequence[str]) -> None:
     missing = [column for column in columns if column not in table.column_names]
     if missing:
         raise SchemaError(f"{name} need the columns {', '.join(columns)} (got {', '.join(table.column_names)})")
 
 
-def _require_text(name: str, table: pa.Table, column: str, longest: int | None = None) -> None:
+def require_text(name: str, table: pa.Table, column: str, longest: int | None = None) -> None:
     if not pa.types.is_string(table.schema.field(column).type):
         raise SchemaError(f"{name}: column {column} must hold strings (got {table.schema.field(column).type})")
-    _refuse_rows(name, table, f"an empty {column}", pc.fill_null(pc.equal(table[column], ""), True))
+    refuse_rows(name, table, f"an empty {column}", pc.fill_null(pc.equal(table[column], ""), True))
     if longest is not None:
         too_long = pc.greater(pc.binary_length(table[column]), longest)
-        _refuse_rows(name, table, f"{column} of more than {longest} bytes", too_long)
+        refuse_rows(name, table, f"{column} of more than {longest} bytes", too_long)
 
 
-def _refuse_rows(name: str, table: pa.Table, reason: str, wrong: pa.ChunkedArray) -> None:
+def refuse_rows(name: str, table: pa.Table, reason: str, wrong: pa.ChunkedArray) -> None:
     """Name the first row that is wrong."""
     row = pc.index(wrong, True).as_py()
     if row >= 0:
@@ -188,7 +188,7 @@ def _refuse_rows(name: str, table: pa.Table, reason: str, wrong: pa.ChunkedArray
         raise SchemaError(f"{name}: row {row} has {reason}: {shown}")
 
 
-def _require_distinct(name: str, table: pa.Table, columns: Sequence[str]) -> None:
+def require_distinct(name: str, table: pa.Table, columns: Sequence[str]) -> None:
     counts = table.group_by(list(columns)).aggregate([([], "count_all")])
     twice = counts.filter(pc.greater(counts["count_all"], 1))
     if len(twice):

@@ -15,6 +15,9 @@ COMMANDS = {
     "train": ("k3m.train", "pretrain K3M on a store"),
     "complete": ("analysis.complete", "rank values for missing and kept-back facts, write the report"),
     "stats": ("analysis.stats", "say how large and how complete a store is, as a table and a picture"),
+    "review": ("k3m.review", "accept or reject what was proposed"),
+    "embed": ("k3m.embed", "write one vector an item into a store"),
+    "similar": ("k3m.similar", "print the items most like an item"),
     "query": ("k3m.query", "print what a Cypher query answers"),
     "snapshot": ("k3m.snapshot", "write a store's training data as files that need no database"),
 }

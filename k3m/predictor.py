@@ -1,7 +1,7 @@
 """What a trained model says of items: their vectors c*, and scores of candidate values. Legend: n items, K
 candidates, D width."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,16 +17,24 @@ from k3m.streaming import Stream
 from k3m.text import OF
 
 
-@torch.inference_mode()
 def embed(
     model: K3M, stream: Stream, items: NDArray[np.int64], without: Collection[str] = (), progress: bool = False
 ) -> Float[Tensor, "n D"]:
     """c* of the items (ordinals of the stream's store), from all of their training triples, less the modalities in
     `without`."""
-    model.eval()
-    batches = tqdm(stream.evaluation(items, without), desc="items", unit="batch", disable=not progress)
-    vectors = [model(batch).item.float() for batch in batches]
+    vectors = list(embedded(model, stream, items, without, progress))
     return torch.cat(vectors) if vectors else torch.empty(0, model.config.model.width)
+
+
+@torch.inference_mode()
+def embedded(
+    model: K3M, stream: Stream, items: NDArray[np.int64], without: Collection[str] = (), progress: bool = False
+) -> Iterator[Float[Tensor, "B D"]]:
+    """`embed`, batch by batch."""
+    model.eval()
+    device = next(model.parameters()).device
+    for batch in tqdm(stream.evaluation(items, without), desc="items", unit="batch", disable=not progress):
+        yield model(batch.to(device)).item.float().cpu()
 
 
 class ModelPredictor:
@@ -61,4 +69,5 @@ class ModelPredictor:
 
     def _strings(self, texts: Sequence[str]) -> Float[Tensor, "S D"]:
         tokens = self.stream.tokenizer.strings(texts, self.model.config.text.string_tokens)
-        return self.model.text_encoder.encode_strings(torch.from_numpy(tokens)).float()
+        device = next(self.model.parameters()).device
+        return self.model.text_encoder.encode_strings(torch.from_numpy(tokens).to(device)).float().cpu()

@@ -1,11 +1,16 @@
 """A trained run, loaded from its folder: completions and vectors for a store's items, or for a table of items no
 store has seen."""
 
-from collections.abc import Collection, Sequence
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
+from numpy.typing import NDArray
 
 from graphstore import Store
 from k3m.applicability import Applicability
@@ -15,11 +20,15 @@ from k3m.completion import best_values
 from k3m.config import Config
 from k3m.model import K3M
 from k3m.new_items import store_of
-from k3m.predictor import ModelPredictor, embed
+from k3m.predictor import ModelPredictor, embed, embedded
 from k3m.run_info import read_info
 from k3m.streaming import Stream
 from k3m.text import TextTokenizer
 from k3m.text_encoders import load_architecture
+
+WEIGHTS = "weights.safetensors"
+_PART = 4096
+"""Vectors that `Run.vectors` gives at a time, at least."""
 
 
 class RunNotFound(ValueError):
@@ -49,6 +58,17 @@ class Run:
     ) -> None:
         self.directory, self.config, self.info = directory, config, info
         self.tokenizer, self.model, self.candidates, self.applicability = tokenizer, model, candidates, applicability
+
+    @property
+    def name(self) -> str:
+        """That of its folder, by which a store knows what it wrote there."""
+        return self.directory.resolve().name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of its weights: of two runs by one name, which one it was."""
+        with (self.directory / WEIGHTS).open("rb") as file:
+            return f"k3m-{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
 
     @property
     def visible(self) -> tuple[str, ...]:
@@ -103,7 +123,23 @@ class Run:
         """c* of the items (all by default): one row an item, indexed by id, one column a dimension, float32."""
         chosen = list(store.items()["id"].to_pylist() if items is None else items)
         vectors = embed(self.model, self.stream(store), store.item_ords(chosen))
-        return pd.DataFrame(vectors.numpy(), index=pd.Index(chosen, name="item"))
+        return _frame(chosen, vectors)
+
+    def vectors(self, store: Store, ords: NDArray[np.int64], progress: bool = False) -> Iterator[pd.DataFrame]:
+        """`embed` of the items with these ordinals in parts of some thousand, for more vectors than memory should
+        hold."""
+        held: list[torch.Tensor] = []
+        done = 0
+        for batch in embedded(self.model, self.stream(store), ords, progress=progress):
+            held.append(batch)
+            number = sum(map(len, held))
+            if number >= _PART or done + number == len(ords):
+                yield _frame(store.item_ids(ords[done : done + number]), torch.cat(held))
+                done, held = done + number, []
+
+
+def _frame(items: Sequence[str] | NDArray[np.object_], vectors: torch.Tensor) -> pd.DataFrame:
+    return pd.DataFrame(vectors.numpy(), index=pd.Index(items, name="item"))
 
 
 def load_run(directory: str | Path) -> Run:
@@ -120,13 +156,13 @@ def load_run(directory: str | Path) -> Run:
         "candidates.parquet",
         "applicability.parquet",
         "run.json",
-        "weights.safetensors",
+        WEIGHTS,
     ):
         if not (directory / name).is_file():
             raise RunNotFound(f"{directory} holds no finished run: {name} is missing (python -m k3m.train makes one)")
     config, tokenizer = Config.load(directory / "config.toml"), TextTokenizer.load(directory / "tokenizer.json")
     model = K3M(config, tokenizer.vocabulary, load_architecture(directory)).eval()
-    load_weights(model, directory / "weights.safetensors")
+    load_weights(model, directory / WEIGHTS)
     candidates = Candidates.load(directory / "candidates.parquet")
     applicability = Applicability.load(directory / "applicability.parquet")
     info = read_info(directory)

@@ -95,7 +95,8 @@ class Stream:
             "sampler": sampler,
             "items": items,
             "batch_size": data.batch_size,
-            "workers": data.workers,
+            # Whoever writes a Ladybug file keeps every other process out.
+            "workers": data.workers if self.store.read_only else 0,
         }
 
 

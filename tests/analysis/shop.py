@@ -68,6 +68,7 @@ class FixedRun:
     def __init__(self, directory: Path, predictor: Predictor | None = None) -> None:
         self.directory, self.visible = directory, ("title", "image", "price")
         self.info: dict[str, Any] = {"data_version": 1}
+        self.name, self.fingerprint = directory.name, "fixed"
         self.fixed = predictor
         self.asked: list[tuple[list[str], tuple[str, ...]]] = []
 

@@ -419,6 +419,18 @@ def test_a_changed_title_and_a_title_taken_away(writable: Store) -> None:
     assert writable.counts().titles == writable.query("MATCH (i:Item) RETURN count(i.title) AS n")["n"][0] == 1
 
 
+def test_numbers_and_truths_taken_away_from_all_that_changes(writable: Store) -> None:
+    items = pd.DataFrame({"id": ["b"], "price": [None], "stock": [None], "fresh": [None]})
+    typed = items.astype({"price": float, "stock": "Int64", "fresh": "boolean"})
+    assert writable.ingest(typed, four_items().triples[:0]).items_changed == 1
+    found = writable.item_features([0, 2], ["price", "stock", "fresh"])
+    assert {name: column.tolist() for name, column in found.items()} == {
+        "price": [0.0, None],
+        "stock": [-1, None],
+        "fresh": [True, None],
+    }
+
+
 def test_a_changed_split_moves_a_triple_and_renumbers(writable: Store) -> None:
     """<Z, tag, Ａ> is kept back: its value moves behind those of training, and every edge id falls by one."""
     triples = pd.DataFrame([("Z", "tag", WIDE_A, "feed", "test", None)], columns=list(TRIPLE_COLUMNS))

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import graphstore
-from graphstore import QueryError, StoreError, StoreLocked, StoreNotFound, ladybug_store
+from graphstore import NoEmbedding, QueryError, StoreError, StoreLocked, StoreNotFound, ladybug_store
 from tests.catalogues import tiny_catalogue
 from tests.stores import ingested
 
@@ -139,6 +140,19 @@ def test_two_statements_are_no_query(path: Path) -> None:
     with graphstore.open(path) as store:
         with pytest.raises(graphstore.QueryError, match=r"one statement a query \(got 2\)"):
             store.query("MATCH (i:Item) RETURN i.id; MATCH (v:Value) RETURN v.text;")
+
+
+def test_a_file_of_before_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "store.lbdb"
+    with monkeypatch.context() as before:
+        before.setattr(ladybug_store, "SCHEMA", [line for line in ladybug_store.SCHEMA if "embedding" not in line])
+        ingested(path, tiny_catalogue(8)).close()
+    with graphstore.open(path) as store, pytest.raises(NoEmbedding, match="item 'item-1' has no vector"):
+        store.similar("item-1")
+    with graphstore.open(path, "w") as store:
+        parts = [(["item-1", "item-2"], np.eye(2))]
+        assert store.write_embeddings(parts, run="r", model="m", data_version=1) == 2
+        assert store.similar("item-1")["id"].tolist() == ["item-2"]
 
 
 def test_a_file_of_before_completions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,15 @@ def test_images_lie_beside_the_file_or_where_the_environment_says(
     assert (tmp_path / "elsewhere" / "images.pack").read_bytes() == b"new"
 
 
+def test_what_comes_back_makes_no_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreNotFound, match="no store there"):
+        graphstore.open_existing(tmp_path / "store.lbdb")
+    assert list(tmp_path.iterdir()) == []
+    ingested(tmp_path / "store.lbdb", tiny_catalogue(8)).close()
+    with graphstore.open_existing(tmp_path / "store.lbdb") as store:
+        assert not store.read_only
+
+
 def test_a_folder_that_is_no_snapshot(tmp_path: Path) -> None:
     with pytest.raises(StoreNotFound, match=r"is a folder, but holds no snapshot \(snapshot.json is missing\)"):
         graphstore.open(tmp_path)

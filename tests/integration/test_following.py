@@ -82,19 +82,6 @@ def test_both_go_on(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, w
         assert len(run.embed(store)) == 45
 
 
-def test_an_ingest_that_changes_no_row_is_not_noticed(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def step(self: Trainer, batch: ProductBatch) -> dict[str, float]:
-        if self.state.step == 3:
-            _ingest(url, tiny_catalogue())
-        return OWN_STEP(self, batch)
-
-    monkeypatch.setattr(Trainer, "_train_step", step)
-    _train(url, tmp_path / "run")
-    assert _info(tmp_path / "run")["data_versions"] == [{"version": 1, "from_step": 0}]
-
-
 def test_resume_goes_on_with_what_a_live_store_has_by_then(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

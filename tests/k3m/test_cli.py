@@ -7,6 +7,8 @@ import pytest
 from graphstore import StoreError
 from k3m import cli
 
+COMMANDS = ["ingest", "map", "train", "complete", "stats", "review", "embed", "similar", "query", "snapshot"]
+
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, failure: Exception | None = None) -> list[Sequence[str]]:
     """Replace the module of `k3m train`; the words it was called with."""
@@ -28,15 +30,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, failure: Exception | None = None) 
 def test_help_names_every_command_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[2:]] == [
-        "ingest",
-        "map",
-        "train",
-        "complete",
-        "stats",
-        "query",
-        "snapshot",
-    ]
+    assert [line.split()[0] for line in lines[2:]] == list(COMMANDS)
 
 
 @pytest.mark.parametrize("words", [[], ["trian"]])
@@ -45,7 +39,7 @@ def test_an_unknown_command_is_answered_with_the_known_ones(
 ) -> None:
     assert cli.main(words) == 2
     said = capsys.readouterr().err
-    assert "expected one of ingest, map, train, complete, stats, query, snapshot" in said
+    assert f"expected one of {', '.join(COMMANDS)}" in said
     assert f"(got {words[0] if words else ''!r})" in said
 
 

@@ -10,7 +10,7 @@ from graphstore import Store
 from k3m.config import Config
 from k3m.train import start
 from tests.catalogues import Tables, tiny_catalogue, without_kept_back
-from tests.completions import plant
+from tests.completions import come_back, plant
 from tests.k3m.conftest import TINY
 
 STEPS = 20
@@ -58,10 +58,11 @@ def test_ladybug_and_its_snapshot_give_the_same_losses(reference: Reference, tmp
     assert _losses(graphstore.open(tmp_path / "snapshot"), tmp_path / "from_snapshot") == reference[0]
 
 
-def test_completions_change_no_loss(reference: Reference, tmp_path: Path) -> None:
+def test_completions_and_vectors_change_no_loss(reference: Reference, tmp_path: Path) -> None:
     _ingested(tmp_path / "store.lbdb", tiny_catalogue()).close()
     with graphstore.open(tmp_path / "store.lbdb", "w") as store:
         plant(store)
+        come_back(store)
     assert _losses(graphstore.open(tmp_path / "store.lbdb"), tmp_path / "run") == reference[0]
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == reference[1]
 
