@@ -145,5 +145,5 @@ def _with_texts(rows: pa.Table, columns: dict[str, str]) -> pa.Table:
 
 def _lists(vectors: np.ndarray) -> pa.Array:
     height, width = vectors.shape
-    places = np.arange(0, (height + 1) * width, width, dtype=np.int32)
-    return pa.ListArray.from_arrays(places, pa.array(vectors.astype(np.float32).reshape(-1)))
+    places = np.arange(height + 1, dtype=np.int32) * width
+    return pa.ListArray.from_arrays(pa.array(places, pa.int32()), pa.array(vectors.astype(np.float32).reshape(-1)))

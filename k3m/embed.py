@@ -25,7 +25,7 @@ TO_DO = (
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Write one vector an item into a store; k3m similar answers from them."""
+    """Write one vector an item into a store, in the place of another model's; k3m similar answers from them."""
 
     run: Path
     """Folder of the run (python -m k3m.train made it)."""
