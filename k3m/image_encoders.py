@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from k3m.config import ImageConfig, LayerSize
+from k3m.config import LayerSize
 from k3m.photographs import BOX, PATCH, Photographs
 from k3m.transformer import TransformerLayer
 
@@ -210,14 +210,3 @@ def patch_pixels(pixels: Float[Tensor, "B 3 h w"], side: int) -> Float[Tensor, "
     """Each patch's pixels, normalised to mean 0 and deviation 1 within the patch."""
     patches = pixels.unfold(2, side, side).unfold(3, side, side).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
     return (patches - patches.mean(-1, keepdim=True)) / (patches.std(-1, keepdim=True) + 1e-2)
-
-
-def image_front(config: ImageConfig) -> ImageFront:
-    """As the config has it; a tower to be tuned has fresh weights."""
-    if config.front == "pixels":
-        return PixelFront(config.channels)
-    from k3m.towers import Tower, ready_sizes
-
-    if config.front == "open_clip" and config.tuned:
-        return TowerFront(Tower.fresh(config.tower))
-    return ReadyFront(*ready_sizes(config))

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from k3m.aggregation import ItemInitialisation, SharedValues, StructureAggregation
 from k3m.batch import ProductBatch
 from k3m.config import Config
+from k3m.front_ends import image_front
 from k3m.fusion import InitialInteractiveFusion
 from k3m.heads import MaskedLanguageHead, MaskedObjectHead
-from k3m.image_encoders import ImageEncoder, ReadyFront, TowerFront, image_front, visible_mean
+from k3m.image_encoders import ImageEncoder, ReadyFront, TowerFront, visible_mean
 from k3m.interaction import CoAttention
 from k3m.losses import (
     Mean,

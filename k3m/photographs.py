@@ -14,8 +14,6 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
-from k3m.config import ImageConfig
-
 PATCH = 16
 """Side of a patch in pixels, an object of the pixel front end."""
 BOX = 5
@@ -95,12 +93,3 @@ def patch_boxes(rows: int, columns: int) -> Float[Tensor, "P 5"]:
     x1, y1 = x.flatten() / columns, y.flatten() / rows
     area = torch.full_like(x1, 1 / (rows * columns))
     return torch.stack([x1, y1, x1 + 1 / columns, y1 + 1 / rows, area], dim=1)
-
-
-def reader_of(config: ImageConfig) -> PhotographReader:
-    """As the front end of the config takes them."""
-    if config.front == "pixels":
-        return PixelReader(config.height, config.width)
-    from k3m.towers import tower_reader
-
-    return tower_reader(config)

@@ -13,8 +13,8 @@ from graphstore.pyg import StoreFeatures
 from k3m.batch import BatchMaker, CandidateOrdinals
 from k3m.candidates import Candidates
 from k3m.config import Config
+from k3m.front_ends import reader_of
 from k3m.loading import BatchLoader, SubgraphLoader
-from k3m.photographs import reader_of
 from k3m.processes import Processes
 from k3m.sampler import TripleSampler
 from k3m.seeds import SharedItems, ShuffledItems

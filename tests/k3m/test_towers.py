@@ -15,8 +15,9 @@ from torchvision.models import detection
 
 from k3m import towers
 from k3m.config import ImageConfig
-from k3m.image_encoders import ReadyFront, TowerFront, image_front
-from k3m.photographs import BOX, reader_of
+from k3m.front_ends import image_front, reader_of
+from k3m.image_encoders import ReadyFront, TowerFront
+from k3m.photographs import BOX
 
 SMALL = "tests-ViT-tiny"
 
