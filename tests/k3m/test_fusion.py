@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from k3m.config import Fusion
 from k3m.fusion import InitialInteractiveFusion
 
 
@@ -62,3 +63,27 @@ def test_hard_chooses_with_the_softmax_probability_and_passes_gradient_to_the_ga
 def test_an_unknown_variant_is_refused() -> None:
     with pytest.raises(ValueError, match=r"model\.fusion must be one of mean, soft, hard, off"):
         InitialInteractiveFusion(4, "glue")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("variant", ["soft", "hard"])
+def test_gates_may_be_told_which_modalities_there_are(variant: Fusion) -> None:
+    torch.manual_seed(0)
+    fusion = InitialInteractiveFusion(4, variant, modalities=2).eval()
+    fusion.gate_presence.weight.data.mul_(100)
+    alone, interactive = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
+    both, image_only = torch.tensor([[1.0, 1.0], [1.0, 1.0]]), torch.tensor([[1.0, 1.0], [0.0, 1.0]])
+    one, other = fusion(alone, interactive, both), fusion(alone, interactive, image_only)
+    assert torch.equal(one[0], other[0])
+    assert not torch.equal(one[1], other[1])
+
+
+def test_the_share_of_what_was_taken_alone() -> None:
+    fusion = InitialInteractiveFusion(2, "hard").eval()
+    for gate in (fusion.gate_alone, fusion.gate_interactive):
+        gate.weight.data.zero_()
+    fusion.gate_alone.bias.data = torch.tensor([1.0, -1.0])  # the first dimension alone, the second not
+    fusion.gate_interactive.bias.data.zero_()
+    alone, interactive = torch.ones(1, 1, 2), torch.zeros(1, 1, 2)
+    assert fusion(alone, interactive).tolist() == [[[1.0, 0.0]]]
+    assert fusion.share_alone is not None
+    assert fusion.share_alone.item() == 0.5

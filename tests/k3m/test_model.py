@@ -6,8 +6,11 @@ import torch
 
 from k3m.batch import ProductBatch
 from k3m.config import Config
-from k3m.model import K3M
+from k3m.losses import plausibility
+from k3m.model import K3M, parameter_counts
+from k3m.predictor import ModelPredictor
 from k3m.streaming import Stream
+from k3m.text import OF
 
 
 @pytest.fixture
@@ -154,3 +157,41 @@ def test_leave_one_out_asks_for_every_visible_triple_and_sees_none_of_them(strea
     after = model._asking(changed, model(changed))
     assert torch.allclose(before[0], after[0], atol=1e-5)  # fp32, a difference of sums
     assert not torch.allclose(before[1], after[1], atol=1e-5)  # the item's next triple does see it
+
+
+def test_streams_of_different_widths_as_the_paper_has_them(stream: Stream, config: Config) -> None:
+    sizes = dataclasses.replace(
+        config.model, image_stream=24, image_heads=3, image_feed_forward=20, interaction_width=30, feed_forward=40
+    )
+    model = K3M(dataclasses.replace(config, model=sizes), stream.tokenizer.vocabulary)
+    batch = next(iter(stream.training(epoch=0)))
+    out = model(batch)
+    assert out.text.shape[-1] == out.item.shape[-1] == 16
+    assert out.image.shape[-1] == 24
+    _losses(model, batch)["loss"].backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_parameters_are_counted_once_each(stream: Stream, config: Config) -> None:
+    model = K3M(config, stream.tokenizer.vocabulary)
+    counts = parameter_counts(model)
+    assert sum(counts.values()) == sum(parameter.numel() for parameter in set(model.parameters()))
+    assert (
+        counts["mlm_head"] == 16 * 16 + 16 + 2 * 16 + stream.tokenizer.vocabulary.size
+    )  # its matrix is the text encoder's
+
+
+def test_candidates_are_scored_as_they_were_trained(stream: Stream, config: Config) -> None:
+    """The true value's score in a predictor is what the softmax took for it, all triples visible in both."""
+    loss = dataclasses.replace(config.loss, link="softmax", score="complex", temperature=1.0)
+    config = dataclasses.replace(config, loss=loss)
+    stream = Stream(stream.store, config, stream.tokenizer)
+    model = K3M(config, stream.tokenizer.vocabulary).eval()
+    items = stream.store.item_ids(np.arange(8)).tolist()
+    predictor = ModelPredictor.of(model, stream, items)
+    out = model(next(iter(stream.evaluation(np.arange(8)))))
+    values = stream.candidates.of("size").tolist()
+    strings = stream.tokenizer.strings(["size", *(f"size{OF}{value}" for value in values)], 16)
+    encoded = model.text_encoder.encode_strings(torch.from_numpy(strings))
+    expected = plausibility(out.item[:, None], encoded[:1], encoded[None, 1:], loss)
+    assert np.allclose(predictor.score("size", items), expected.detach().numpy(), atol=1e-5)
