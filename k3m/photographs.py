@@ -4,6 +4,7 @@ A `PhotographReader` works wherever batches are made, in worker processes too: i
 """
 
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
+
+from graphstore import image_key
 
 PATCH = 16
 """Side of a patch in pixels, an object of the pixel front end."""
@@ -44,11 +47,7 @@ class Photographs:
 
 class PhotographReader(Protocol):
     def __call__(self, images: Sequence[bytes | None]) -> Photographs:
-        """Of a batch; None where an item has none.
-
-        Raises:
-            PIL.UnidentifiedImageError: for bytes that are no image; ingest has set such items aside.
-        """
+        """Of a batch; None where an item has none."""
         ...
 
 
@@ -60,17 +59,27 @@ class PixelReader:
     width: int
 
     def __call__(self, images: Sequence[bytes | None]) -> Photographs:
-        pixels = np.zeros((len(images), self.height, self.width, 3), dtype=np.uint8)
-        for row, data in enumerate(images):
-            if data is not None:
-                pixels[row] = np.asarray(opened(data).resize((self.width, self.height), Image.Resampling.BILINEAR))
-        present = torch.tensor([data is not None for data in images])
+        pixels, opened = np.zeros((len(images), self.height, self.width, 3), dtype=np.uint8), open_all(images)
+        for row, image in enumerate(opened):
+            if image is not None:
+                pixels[row] = np.asarray(image.resize((self.width, self.height), Image.Resampling.BILINEAR))
+        present = torch.tensor([image is not None for image in opened])
         scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
         return of_pixels(scaled * present[:, None, None, None], present, PATCH)
 
 
-def opened(data: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(data)).convert("RGB")
+def open_all(images: Sequence[bytes | None]) -> list[Image.Image | None]:
+    """In RGB. Ingest has checked what it took; of an adopted graph, a photograph that cannot be read is none, and a
+    warning says so."""
+    return [None if data is None else _opened(data) for data in images]
+
+
+def _opened(data: bytes) -> Image.Image | None:
+    try:
+        return Image.open(io.BytesIO(data)).convert("RGB")
+    except (OSError, Image.DecompressionBombError) as error:
+        warnings.warn(f"{image_key(data)} cannot be read as an image ({error}): its items go without", stacklevel=3)
+        return None
 
 
 def of_pixels(pixels: Float[Tensor, "B 3 h w"], present: Bool[Tensor, " B"], side: int) -> Photographs:

@@ -5,9 +5,10 @@ Legend: B items, P objects, F features, C classes, h w pixels.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from k3m.config import ImageConfig
 from k3m.feature_cache import FeatureCache
-from k3m.photographs import BOX, PhotographReader, Photographs, of_pixels, opened, patch_boxes
+from k3m.photographs import BOX, PhotographReader, Photographs, of_pixels, open_all, patch_boxes
 
 FEWEST = 10
 """Regions of a photograph at least, whatever the detector thinks of them."""
@@ -91,6 +92,13 @@ def _require_weights(weights: str, tags: Sequence[str]) -> None:
 def _size(transform: PreprocessCfg) -> tuple[int, int]:
     size = transform.size
     return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def batched(places: Iterable[int], size: int) -> Iterator[list[int]]:
+    """`itertools.batched` of Python 3.12."""
+    remaining = iter(places)
+    while batch := list(islice(remaining, size)):
+        yield batch
 
 
 def _maps(visual: Any, pixels: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B F rows columns"]:
@@ -212,10 +220,11 @@ class ReadyReader:
     config: ImageConfig
 
     def __call__(self, images: Sequence[bytes | None]) -> Photographs:
-        made = self.objects([data for data in images if data is not None])
+        found = self.objects(images)
+        made = [rows for rows in found if rows is not None]
         width, classes = ready_sizes(self.config)
         number = max((len(rows) for rows in made), default=1)
-        present = torch.tensor([data is not None for data in images])
+        present = torch.tensor([rows is not None for rows in found])
         every = torch.zeros(len(images), number, width + BOX + classes)
         there = torch.zeros(len(images), number, dtype=torch.bool)
         for row, rows in zip(present.nonzero()[:, 0].tolist(), made, strict=True):
@@ -223,19 +232,19 @@ class ReadyReader:
         objects, boxes, by_class = every.split([width, BOX, classes], dim=2)
         return Photographs(present, there, boxes, torch.empty(len(images), 3, 0, 0), objects, by_class)
 
-    def objects(self, photographs: Sequence[bytes]) -> list[NDArray]:
-        """Of each, [P, F + 5 + C], float16."""
+    def objects(self, images: Sequence[bytes | None]) -> list[NDArray | None]:
+        """Of each photograph that can be read, [P, F + 5 + C], float16."""
         kept = self._cache
-        found = [kept.get(data) if kept else None for data in photographs]
-        lacking = [place for place, rows in enumerate(found) if rows is None]
-        for start in range(0, len(lacking), _TOGETHER):
-            places = lacking[start : start + _TOGETHER]
-            made = _frozen(self.config)([opened(photographs[place]) for place in places])
+        found = [kept.get(data) if kept and data is not None else None for data in images]
+        lacking = [data if rows is None else None for data, rows in zip(images, found, strict=True)]
+        opened = {place: image for place, image in enumerate(open_all(lacking)) if image is not None}
+        for places in batched(opened, _TOGETHER):
+            made = _frozen(self.config)([opened[place] for place in places])
             for place, rows in zip(places, made, strict=True):
                 found[place] = rows.astype(np.float16)
                 if kept:
-                    kept.put(photographs[place], rows.astype(np.float16))
-        return [rows for rows in found if rows is not None]
+                    kept.put(images[place] or b"", rows.astype(np.float16))
+        return found
 
     @property
     def _cache(self) -> FeatureCache | None:
@@ -260,11 +269,11 @@ class TowerReader:
 
     def __call__(self, images: Sequence[bytes | None]) -> Photographs:
         prepare = image_transform_v2(self.transform, is_train=False)
-        pixels = torch.zeros(len(images), 3, *_size(self.transform))
-        for row, data in enumerate(images):
-            if data is not None:
-                pixels[row] = prepare(opened(data))
-        return of_pixels(pixels, torch.tensor([data is not None for data in images]), self.side)
+        pixels, opened = torch.zeros(len(images), 3, *_size(self.transform)), open_all(images)
+        for row, image in enumerate(opened):
+            if image is not None:
+                pixels[row] = prepare(image)
+        return of_pixels(pixels, torch.tensor([image is not None for image in opened]), self.side)
 
 
 def tower_reader(config: ImageConfig) -> PhotographReader:

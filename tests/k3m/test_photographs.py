@@ -1,6 +1,7 @@
 import io
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -35,3 +36,13 @@ def test_boxes_are_those_of_patches_row_by_row() -> None:
     assert boxes.shape == (8, 5)
     assert boxes[0].tolist() == [0, 0, 0.25, 0.5, 0.125]
     assert boxes[7].tolist() == [0.75, 0.5, 1, 1, 0.125]
+
+
+@pytest.mark.parametrize("bytes_of_none", [b"<html>no image</html>", _png((0, 255, 0), (64, 64))[:90]])
+def test_what_cannot_be_read_as_an_image_is_none_and_said(bytes_of_none: bytes) -> None:
+    """Of an adopted graph, whose photographs no ingest has looked at."""
+    with pytest.warns(UserWarning, match=r"sha256:[0-9a-f]{64} cannot be read as an image"):
+        read = PixelReader(16, 16)([_png((255, 0, 0), (16, 16)), bytes_of_none])
+    assert read.present.tolist() == [True, False]
+    assert not read.there[1].any()
+    assert not read.pixels[1].any()

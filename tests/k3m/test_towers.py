@@ -56,16 +56,17 @@ DETECTOR = ImageConfig(front="faster_rcnn", tower="fasterrcnn_small", regions=12
 
 @pytest.mark.parametrize("config", [FROZEN, TUNED, DETECTOR], ids=["frozen", "tuned", "detector"])
 def test_every_front_end_gives_objects_positions_presence_and_a_target(config: ImageConfig) -> None:
-    photographs = reader_of(config)([_jpeg(0), None, _jpeg(1)])
+    with pytest.warns(UserWarning, match="cannot be read as an image"):
+        photographs = reader_of(config)([_jpeg(0), None, _jpeg(1), b"no image"])
     front = image_front(config).eval()
     features, seen = front(photographs, None)
     number = photographs.there.shape[1]
-    assert features.shape == (3, number, front.width)
-    assert photographs.boxes.shape == (3, number, BOX)
-    assert photographs.present.tolist() == [True, False, True]
-    assert not seen[1].any()
+    assert features.shape == (4, number, front.width)
+    assert photographs.boxes.shape == (4, number, BOX)
+    assert photographs.present.tolist() == [True, False, True, False]
+    assert not seen[[1, 3]].any()
     assert seen[0].sum() >= (10 if config is DETECTOR else 4)
-    assert front.targets(photographs).shape == (3, number, front.target)
+    assert front.targets(photographs).shape == (4, number, front.target)
     corners = photographs.boxes[photographs.there]
     assert ((corners >= 0) & (corners <= 1)).all()
     assert torch.allclose(corners[:, 4], (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1]), atol=1e-3)
