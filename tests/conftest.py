@@ -12,6 +12,7 @@ from typing import NoReturn
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from graphstore.ladybug_store import SharedDatabase
 from tools.neo4j import server
 
 CHROMIUM_FLAGS = [
@@ -40,6 +41,16 @@ def skip_or_fail(reason: str, required_by: str) -> NoReturn:
     if os.environ.get(required_by) == "1":
         pytest.fail(f"{reason} ({required_by}=1)", pytrace=False)
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def no_ladybug_file_stays_open(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each open one has 8 TB of address space, of which a process has 128."""
+    before = set(SharedDatabase._open)
+    yield
+    left = [path for pid, path in SharedDatabase._open.keys() - before if pid == os.getpid()]
+    own = [path for path in left if request.node.name[:10] in str(path)]  # not those of a module's fixture
+    assert not own, f"the test left open: {', '.join(map(str, own))}"
 
 
 @pytest.fixture

@@ -149,10 +149,11 @@ def test_photographs_that_are_not_there_are_told_of(location: str, tmp_path: Pat
     (tmp_path / "photos" / image_key(PICTURE)).unlink()
     with pytest.warns(UserWarning, match=r"1 photographs are not in .*photos, their items go without: sha256:"):
         store = graphstore.open(mapping)
-    assert store.counts().images == 0
-    assert store.item_features([1], ["image"])["image"].tolist() == [None]
-    with pytest.raises(UnknownImage, match="has no image sha256:"):
-        store.images.get(image_key(PICTURE))
+    with store:
+        assert store.counts().images == 0
+        assert store.item_features([1], ["image"])["image"].tolist() == [None]
+        with pytest.raises(UnknownImage, match="has no image sha256:"):
+            store.images.get(image_key(PICTURE))
 
 
 @pytest.mark.parametrize("path", ["../secret", "/etc/hostname", "."])

@@ -1,5 +1,6 @@
 """The PyG feature and graph store."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,11 +19,11 @@ from tests.stores import ingested
 
 
 @pytest.fixture(params=["memory", "ladybug"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     tables = tiny_catalogue(12)
-    if request.param == "ladybug":
-        return ingested(tmp_path / "store.lbdb", tables)
-    return graphstore.from_tables(tables.items, tables.triples, images=tables.images)
+    in_memory = graphstore.from_tables(tables.items, tables.triples, images=tables.images)
+    with ingested(tmp_path / "store.lbdb", tables) if request.param == "ladybug" else in_memory as opened:
+        yield opened
 
 
 def test_features_keep_the_order_asked_for(store: Store) -> None:

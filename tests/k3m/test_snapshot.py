@@ -17,5 +17,5 @@ def test_the_command_writes_what_open_reads(tmp_path: Path, capsys: pytest.Captu
     snapshot.main([location, str(directory)])
     training = int(tables.triples["split"].isna().sum())
     assert capsys.readouterr().out == f"{directory}: 12 items, {training} training triples, data version 1\n"
-    with graphstore.open(str(directory), beside=graphstore.open(location)) as copy:
+    with graphstore.open(location) as origin, graphstore.open(str(directory), beside=origin) as copy:
         assert (copy.num_items, copy.num_training_triples, copy.data_version) == (12, training, 1)
