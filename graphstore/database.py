@@ -71,6 +71,10 @@ class DatabaseStore(WrittenBackStore):
     _cached_fields: dict[str, str] | None = None
     _cached_degrees: tuple[int, NDArray[np.int32]] | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Who unpickles this asks of the same state: ordinals go to and fro between a worker process and this one.
+        return *super().__reduce__(), {"_cached_state": self._cached_state}
+
     def _forget(self) -> None:
         self._cached_state = self._cached_names = self._cached_items = self._cached_fields = None
         self._cached_degrees = None
