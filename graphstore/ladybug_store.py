@@ -11,7 +11,7 @@ whatever the catalogue's; one that writes takes what Ladybug takes of itself, up
 
 import os
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -60,6 +60,8 @@ REMOVE_VECTORS = (
     "MATCH (i:Item) WHERE i.embedding IS NOT NULL AND coalesce(i.embedding_model, '') <> $model "
     "SET i.embedding = NULL, i.embedding_run = NULL, i.embedding_model = NULL, i.embedding_version = NULL"
 )
+EMPTY_BYTES = 16_384
+"""Of a file that has never had a table."""
 _UPDATE_BATCH = 10_000
 _READ_BATCH = 10_000
 
@@ -74,8 +76,9 @@ class SharedDatabase:
         pool = pool_bytes() if read_only else 0
         self.lock = FileLock(path.with_name(path.name + ".lock"), exclusive=not read_only)
         try:
+            _require_tables(path)
             self.database = ladybug.Database(str(path), read_only=read_only, buffer_pool_size=pool)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             self.lock.release()
             raise _does_not_open(path, error) from error
         self.handles = 0
@@ -112,7 +115,24 @@ def pool_bytes() -> int:
     return int(given) * 2**20
 
 
-def _does_not_open(path: Path, error: RuntimeError) -> StoreError:
+def _require_tables(path: Path) -> None:
+    """Zeros where the list of tables was make an empty database of a full one. Looked at through a handle to read:
+    closing one to write would write.
+
+    Raises:
+        RuntimeError, ValueError: also what the database says of a file that does not open.
+    """
+    if not path.exists() or path.stat().st_size <= EMPTY_BYTES:
+        return
+    database = ladybug.Database(str(path), read_only=True, buffer_pool_size=pool_bytes())
+    with closing(database), ladybug.Connection(database) as connection:
+        found = connection.execute("CALL show_tables() RETURN *")
+        assert isinstance(found, ladybug.QueryResult)
+        if not found.get_all():
+            raise RuntimeError(f"no tables in {path.stat().st_size} bytes")
+
+
+def _does_not_open(path: Path, error: RuntimeError | ValueError) -> StoreError:
     """A file of another kind is left to its owner, and a lack of memory is no fault of the file's."""
     with path.open("rb") as file:
         ours = file.read(4) in (b"LBUG", bytes(4))

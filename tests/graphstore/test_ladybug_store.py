@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import ladybug
 import numpy as np
 import pytest
 
 import graphstore
-from graphstore import NoEmbedding, QueryError, StoreError, StoreLocked, StoreNotFound, ladybug_store
+from graphstore import BrokenStore, NoEmbedding, QueryError, StoreError, StoreLocked, StoreNotFound, ladybug_store
 from tests.catalogues import tiny_catalogue
 from tests.stores import ingested
 
@@ -53,6 +54,32 @@ def test_a_writer_beside_a_reader_is_refused_by_process(path: Path) -> None:
     with held(path, "r") as other, pytest.raises(StoreLocked) as refused:
         graphstore.open(path, "w")
     assert str(refused.value) == f"{path} is in use by process {other.pid}: writing needs it alone"
+
+
+@pytest.mark.parametrize("mode", ["r", "w"])
+def test_a_file_that_has_lost_its_tables_is_no_empty_store(path: Path, mode: graphstore.Mode) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[:4096] + bytes(len(data) - 4096))
+    for _ in range(2):  # the lock was given back
+        with pytest.raises(
+            BrokenStore, match=rf"store.lbdb does not open: no tables in {len(data)} bytes \(k3m ingest"
+        ):
+            graphstore.open(path, mode)
+    assert path.read_bytes()[4096:] == bytes(len(data) - 4096)
+
+
+@pytest.mark.parametrize("moment", ["open", "closed", "empty"])
+def test_a_file_without_tables_yet_takes_its_first_ingest(tmp_path: Path, moment: str) -> None:
+    """What a process leaves that was killed before it made them."""
+    path = tmp_path / "new.lbdb"
+    database = ladybug.Database(str(path))
+    left = {"open": path.read_bytes(), "empty": b""}
+    database.close()
+    left["closed"] = path.read_bytes()
+    assert 0 < len(left["open"]) < len(left["closed"]) == ladybug_store.EMPTY_BYTES
+    path.write_bytes(left[moment])
+    with ingested(path, tiny_catalogue(8)) as store:
+        assert store.num_items == 8
 
 
 @pytest.mark.parametrize("mode", ["r", "w"])

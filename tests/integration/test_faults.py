@@ -320,6 +320,8 @@ def _ordered(row: dict[Any, Any]) -> list[tuple[str, object]]:
         ("cut off", lambda data: data[: len(data) // 2]),
         ("zeros at the head", lambda data: bytes(4096) + data[4096:]),
         ("one page", lambda data: data[:4096]),
+        ("zeros after the first page", lambda data: data[:4096] + bytes(len(data) - 4096)),
+        ("ones after the first page", lambda data: data[:4096] + b"\xff" * (len(data) - 4096)),
     ],
 )
 def test_a_file_that_does_not_open_is_set_aside_and_built_anew(
