@@ -1,7 +1,7 @@
 """A graph that exists, under its owner's labels, as a read-only store: a mapping file says which of its rows are items
 and triples (`mapping`). Nothing is copied into another database, and nothing is written.
 
-Opening it reads both queries once. Item ids and fields, names of properties, texts of values and 16 bytes an item stay
+Opening it reads its queries once. Item ids and fields, names of properties, texts of values and 16 bytes an item stay
 in memory. So do the triples, unless their query names $items: then `neighbours` asks the database with every batch, and
 compares what comes, item by item, with a digest of what was read at first.
 
@@ -155,8 +155,9 @@ def adopt(path: Path) -> AdoptedStore:
     with _database(path, mapping) as database:
         items = _with_images_there(read_items(str(path), database, mapping), path, mapping)
         triples, hashes = read_triples(str(path), database, mapping, items["id"])
+        properties = read_properties(str(path), database, mapping)
     digests = _item_digests(triples, hashes, items["id"])
-    arrays = Arrays.of(items, triples, tables.property_table(None), _data_version(items, digests))
+    arrays = Arrays.of(items, triples, properties, _data_version(items, digests))
     content = Content(arrays, ArrayStore(arrays, ImagePack(path), str(path)).counts(), digests)
     if not mapping.triples.streamed:
         return AdoptedStore(path, mapping, content)
@@ -196,6 +197,15 @@ def read_triples(
     if mapping.holdout.share:
         triples = triples.append_column("split", _drawn_splits(hashes, mapping.holdout.share))
     return tables.with_columns(triples, TRIPLE_COLUMNS).combine_chunks(), hashes
+
+
+def read_properties(where: str, database: DatabaseStore, mapping: GraphMapping) -> pa.Table:
+    """name and group; empty where the mapping has no query of them."""
+    if mapping.properties is None:
+        return tables.property_table(None)
+    with _rows_of(f"{where} [properties]"):
+        rows = database.batches(mapping.properties.query, {})
+        return tables.property_table(_table(rows, mapping.properties.columns, tables.PROPERTY_COLUMNS))
 
 
 def _batches_of(database: DatabaseStore, triples: TripleQuery, ids: pa.ChunkedArray) -> Iterator[Batch]:

@@ -6,6 +6,7 @@ TOML, checked whole before the database is asked. A password is nowhere in it: i
 import json
 import tomllib
 from collections.abc import Mapping as AnyMapping
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from hashlib import blake2b
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from graphstore.errors import MappingError
 from graphstore.parameters import parameter_names
-from graphstore.tables import KEY, TRIPLE_COLUMNS
+from graphstore.tables import KEY, PROPERTY_COLUMNS, TRIPLE_COLUMNS
 
 Section = TypeVar("Section")
 
@@ -39,13 +40,24 @@ class TripleQuery:
 
     def __post_init__(self) -> None:
         _require_columns(self.columns, KEY)
-        if unknown := [name for name in self.columns if name not in TRIPLE_COLUMNS]:
-            raise MappingError(f"columns: unknown {', '.join(unknown)} (known: {', '.join(TRIPLE_COLUMNS)})")
+        _require_known(self.columns, TRIPLE_COLUMNS)
         _require_parameters("query", self.query, {"items"} if self.streamed else set())
 
     @property
     def streamed(self) -> bool:
         return "items" in parameter_names(self.query)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PropertyQuery:
+    query: str
+    columns: dict[str, str]
+    """name and group to the query's columns."""
+
+    def __post_init__(self) -> None:
+        _require_columns(self.columns, PROPERTY_COLUMNS)
+        _require_known(self.columns, PROPERTY_COLUMNS)
+        _require_parameters("query", self.query, set())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +85,7 @@ class GraphMapping:
     """neo4j://user@host:port/database, or a Ladybug file, relative to the mapping file."""
     items: ItemQuery
     triples: TripleQuery
+    properties: PropertyQuery | None = None
     images: ImageFolder | None = None
     holdout: Holdout = field(default_factory=Holdout)
 
@@ -122,7 +135,7 @@ def _section(name: str, kind: type[Section], table: Any) -> Section:
 def _typed(name: str, kind: Any, value: Any) -> Any:
     if isinstance(kind, UnionType):  # X | None: TOML has no null
         kind = get_args(kind)[0]
-    if kind in (ItemQuery, TripleQuery, ImageFolder, Holdout):
+    if kind in (ItemQuery, TripleQuery, PropertyQuery, ImageFolder, Holdout):
         return _section(name, kind, value)
     if kind == dict[str, str]:
         if not (isinstance(value, dict) and all(isinstance(column, str) for column in value.values())):
@@ -133,6 +146,11 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
     if type(value) is not kind:
         raise MappingError(f"{name} must be of type {kind.__name__} (got {type(value).__name__})")
     return value
+
+
+def _require_known(columns: dict[str, str], known: Sequence[str]) -> None:
+    if unknown := [name for name in columns if name not in known]:
+        raise MappingError(f"columns: unknown {', '.join(unknown)} (known: {', '.join(known)})")
 
 
 def _require_columns(columns: AnyMapping[str, str], needed: tuple[str, ...]) -> None:

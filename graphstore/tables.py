@@ -29,6 +29,7 @@ Ints = NDArray[np.int64]
 ITEM_FIELDS = ("title", "category", "image")
 TRIPLE_COLUMNS = ("item", "property", "value", "source", "split", "original")
 KEY = ("item", "property", "value")
+PROPERTY_COLUMNS = ("name", "group")
 HAS_COLUMNS = tuple(name for name in TRIPLE_COLUMNS if name not in ("item", "value"))
 """What a relationship holds; its ends are the other two."""
 MORE_COLUMNS = tuple(name for name in TRIPLE_COLUMNS if name not in KEY)

@@ -32,11 +32,14 @@ def mapped(location: str, folder: Path, **changes: Any) -> Path:
     """A mapping of the four items with some entries changed."""
     items = {"query": ITEMS, "columns": ITEM_COLUMNS} | changes.get("items", {})
     triples = {"query": TRIPLES, "columns": COLUMNS} | changes.get("triples", {})
-    return mapping_file(folder / "map.toml", location, items=items, triples=triples)
+    further = {name: changes[name] for name in ("properties",) if name in changes}
+    return mapping_file(folder / "map.toml", location, items=items, triples=triples, **further)
 
 
 SKU = "MATCH (p:Product) RETURN {} AS sku, p.name AS name"
 FACT = "MATCH (p:Product)-[:STATES]->(f:Fact) RETURN {} AS product, f.name AS attribute, {} AS content"
+GROUPS = "MATCH (f:Fact) RETURN DISTINCT f.name AS attribute, {} AS family"
+GROUP_COLUMNS = {"name": "attribute", "group": "family"}
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "other columns of items": (
         {"items": {"columns": {"id": "sku", "title": "label"}}},
@@ -71,6 +74,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"items": {"query": ITEMS + " LIMIT 0"}},
         r"\[triples\]: triples: item '.' of <., \w+, .+> is no item",
     ),
+    "a property with two groups": (
+        {"properties": {"query": GROUPS.format("f.text"), "columns": GROUP_COLUMNS}},
+        r"\[properties\]: properties: '(colour|tag)' occurs \d times",
+    ),
+    "a group that is a number": (
+        {"properties": {"query": GROUPS.format("1"), "columns": GROUP_COLUMNS}},
+        r"\[properties\]: row 0 has group 1, expected text: toString",
+    ),
     "a syntax error": ({"items": {"query": "MATCH (p:Product) RETRUN p"}}, "(?i)retrun"),
     "a query that writes": (
         {"items": {"query": "MATCH (p:Product) SET p.name = 'mine'"}},
@@ -83,6 +94,22 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 def test_what_is_no_catalogue_is_refused(changes: dict[str, Any], text: str, location: str, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=text):
         graphstore.open(mapped(location, tmp_path, **changes))
+
+
+@pytest.mark.parametrize("where", ["", " WHERE p.sku IN $items"], ids=["adopted", "streamed"])
+def test_groups_of_properties_come_by_a_query_of_their_own(where: str, location: str, tmp_path: Path) -> None:
+    triples = {"query": f"MATCH (p:Product){where} {TRIPLES}"}
+    query = GROUPS.format("CASE f.name WHEN 'colour' THEN 'picture' WHEN 'size' THEN 'graph' END")
+    with graphstore.open(mapped(location, tmp_path, triples=triples)) as store:
+        assert store.property_groups() == {}
+        version = store.data_version
+    properties = {"query": query, "columns": GROUP_COLUMNS}
+    with graphstore.open(mapped(location, tmp_path, triples=triples, properties=properties)) as store:
+        assert len(store.property_names()) > 2
+        assert store.property_groups() == {"colour": "picture", "size": "graph"}
+        assert store.data_version == version  # of items and facts
+        graphstore.write_snapshot(store, tmp_path / "snapshot")
+    assert graphstore.open(tmp_path / "snapshot").property_groups() == {"colour": "picture", "size": "graph"}
 
 
 MIXED: list[tuple[list[list[Any]], str]] = [

@@ -29,7 +29,7 @@ def load(mapping: dict[str, Any], folder: Path) -> Any:
 
 def test_what_is_left_out_is_nothing(tmp_path: Path) -> None:
     mapping = load(GOOD, tmp_path)
-    assert (mapping.images, mapping.triples.streamed) == (None, False)
+    assert (mapping.images, mapping.properties, mapping.triples.streamed) == (None, None, False)
     assert (mapping.holdout.share, mapping.holdout.seed) == (0.0, 0)
 
 
@@ -59,6 +59,15 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (GOOD | {"images": {"folder": "photos"}}, r"items.columns.image and \[images\] folder go together"),
     (changed("triples", columns={"item": "i", "value": "v"}), r"\[triples\] columns must name property"),
     (changed("triples", columns=THREE | {"weight": "w"}), r"\[triples\] columns: unknown weight \(known: item, "),
+    (GOOD | {"properties": {"query": "q", "columns": {"name": "n"}}}, r"\[properties\] columns must name group"),
+    (
+        GOOD | {"properties": {"query": "q", "columns": {"name": "n", "group": "g", "unit": "u"}}},
+        r"\[properties\] columns: unknown unit \(known: name, group\)",
+    ),
+    (
+        GOOD | {"properties": {"query": "$items", "columns": {"name": "n", "group": "g"}}},
+        r"\[properties\] query takes no parameter \(got \$items\)",
+    ),
     (changed("items", query="MATCH (p {sku: $id}) RETURN p"), r"\[items\] query takes no parameter \(got \$id\)"),
     (changed("triples", query="$items $id"), r"\[triples\] query takes \$items \(got \$id, \$items\)"),
     (GOOD | {"holdout": {"share": 1.0}}, r"\[holdout\] share must be in \[0, 1\) \(got 1.0\)"),
