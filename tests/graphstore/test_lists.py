@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphstore.lists import passing_over
@@ -11,6 +11,7 @@ def test_positions_of_a_shortened_list_in_the_whole_one() -> None:
     assert found.tolist() == [[2, 4], [0, -1]]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sets(st.integers(0, 19), max_size=19), max_size=5))
 def test_against_lists(missing: list[set[int]]) -> None:
     left = [[entry for entry in range(20) if entry not in lacking] for lacking in missing]

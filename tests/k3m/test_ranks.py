@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.stats import rankdata  # type: ignore[import-untyped]
@@ -76,6 +76,7 @@ def _ranking(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return scores, true, draw(arrays.arrays(np.bool_, (n, k)))
 
 
+@settings(deadline=None)
 @given(_ranking())
 def test_ranks_equal_scipy_rankdata_row_by_row(ranking: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     scores, true, known = ranking
