@@ -52,6 +52,13 @@ def difference(given: pa.Table, there: pa.Table, keys: Sequence[str], prune: boo
     return Changes(new, changed, gone if prune else gone.slice(0, 0), len(given) - len(new) - len(changed))
 
 
+def with_idle(given: pa.Table, there: pa.Table, key: str) -> pa.Table:
+    """`given` with the rows of `there` that it lacks, all but their keys null."""
+    idle = there.select([key]).join(given.select([key]), [key], join_type="left anti")
+    nulls = {field.name: pa.nulls(len(idle), field.type) for field in given.schema if field.name != key}
+    return pa.concat_tables([given, pa.table({key: idle[key]} | nulls).cast(given.schema)])
+
+
 def completed(given: pa.Table, there: pa.Table, keys: Sequence[str]) -> pa.Table:
     """`given` with the columns that it lacks: as `there` has them, null in new rows."""
     lacking = [name for name in there.column_names if name not in given.column_names]
@@ -127,10 +134,10 @@ def checked_types(items: pa.Table, known: dict[str, str]) -> pa.Table:
 
 
 def _as_known(column: pa.ChunkedArray, field: pa.Field, known: dict[str, str]) -> pa.ChunkedArray:
-    kind = _kind(field)
-    there = known.get(field.name, kind)
-    numbers = {kind, there} <= {"INT64", "DOUBLE"}
-    if kind != there and not numbers and column.null_count < len(column):
+    given = kind(field)
+    there = known.get(field.name, given)
+    numbers = {given, there} <= {"INT64", "DOUBLE"}
+    if given != there and not numbers and column.null_count < len(column):
         raise SchemaError(f"items: field {field.name} holds {there} in the store (got {field.type})")
     try:
         return column.cast(TYPES[there])
@@ -149,18 +156,18 @@ def _refuse_capitals(names: Sequence[str]) -> None:
 TYPES = {"STRING": pa.string(), "INT64": pa.int64(), "DOUBLE": pa.float64(), "BOOL": pa.bool_()}
 
 
-def _kind(field: pa.Field) -> str:
+def kind(field: pa.Field) -> str:
     is_a = {
         "STRING": pa.types.is_string,
         "INT64": pa.types.is_integer,
         "DOUBLE": pa.types.is_floating,
         "BOOL": pa.types.is_boolean,
     }
-    for kind, test in is_a.items():
+    for name, test in is_a.items():
         if test(field.type):
-            return kind
+            return name
     raise SchemaError(f"items: field {field.name} must hold strings, numbers or booleans (got {field.type})")
 
 
 def kinds(items: pa.Table) -> dict[str, str]:
-    return {field.name: _kind(field) for field in items.schema}
+    return {field.name: kind(field) for field in items.schema}

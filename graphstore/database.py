@@ -380,11 +380,7 @@ class DatabaseStore(WrittenBackStore):
     def _write(self, items: Changes, triples: Changes, graph: Numbered, fields: dict[str, str], prune: bool) -> int:
         """What goes, nodes, relationships, then the version: the same ingest again completes one that was cut off, and
         the mark that this left makes it a new version."""
-        nodes = {
-            "Item": changes.difference(graph.items, self._numbers("Item", "id", ("ord", "first")), ("id",), prune),
-            "Value": changes.difference(graph.values, self._numbers("Value", "text", ("ord",)), ("text",), prune),
-            "Property": changes.difference(graph.properties, self._properties(), ("name",), prune),
-        }
+        nodes = self._node_changes(graph, prune)
         version, unfinished = self.data_version, self._metadata().get("ingest") == "unfinished"
         if not (unfinished or items or triples or any(nodes.values())):
             return version
@@ -405,6 +401,17 @@ class DatabaseStore(WrittenBackStore):
         self._set_metadata({"item_fields": json.dumps(fields), "data_version": str(version + 1), "ingest": "finished"})
         self._forget()
         return version + 1
+
+    def _node_changes(self, graph: Numbered, prune: bool) -> dict[str, Changes]:
+        """By label. A query may have deleted all triples of a value or a property since the last ingest: the value
+        stays without an ordinal, since completions may hang on it, the property goes."""
+        there = self._numbers("Value", "text", ("ord",))
+        values = graph.values if prune else changes.with_idle(graph.values, there, "text")
+        return {
+            "Item": changes.difference(graph.items, self._numbers("Item", "id", ("ord", "first")), ("id",), prune),
+            "Value": changes.difference(values, there, ("text",), prune),
+            "Property": changes.difference(graph.properties, self._properties(), ("name",), prune=True),
+        }
 
     def _require_triples(self, expected: int) -> None:
         """Nobody keeps other writers off a server."""

@@ -491,6 +491,14 @@ def test_a_new_group_of_a_property(writable: Store) -> None:
     assert writable.ingest(nothing.items[:0], nothing.triples[:0], groups).data_version == 2
 
 
+def test_numbers_are_taken_away_by_nulls_alone(writable: Store) -> None:
+    items = pd.DataFrame({"id": ["b", "é"], "price": np.array([np.nan, np.nan])})
+    assert writable.ingest(items, four_items().triples[:0]).items_changed == 2
+    prices = dict(zip(*writable.items(["price"]).to_pydict().values(), strict=True))
+    assert (prices["b"], prices["é"]) == (None, None)
+    assert prices["Z"] is not None
+
+
 def test_without_prune_nothing_is_removed(writable: Store) -> None:
     report = writable.ingest(four_items().items[:1], four_items().triples[:0])
     assert (report.items_removed, report.triples_removed, report.data_version) == (0, 0, 1)

@@ -216,6 +216,47 @@ def test_an_ingest_that_was_cut_off_is_completed_by_the_same_again(
         assert store.counts() == in_memory().counts()
 
 
+DELETED_BY_HAND = {
+    "some triples": "MATCH (i:Item)-[h:HAS {property: 'colour'}]->(:Value) WHERE i.id < 'item-2' DELETE h",
+    "all of a value": "MATCH (:Item)-[h:HAS]->(v:Value {text: 'Aldo'}) DELETE h",
+    "a value": "MATCH (v:Value {text: 'Aldo'}) DETACH DELETE v",
+    "all of a property": "MATCH (:Item)-[h:HAS {property: 'brand'}]->(:Value) DELETE h",
+    "an item": "MATCH (i:Item {id: 'item-3'}) DETACH DELETE i",
+    "all triples": "MATCH (:Item)-[h:HAS]->(:Value) DELETE h",
+}
+
+
+@pytest.mark.parametrize("deleted", DELETED_BY_HAND.values(), ids=DELETED_BY_HAND)
+@pytest.mark.parametrize("kind", DATABASES)
+def test_ordinals_of_what_a_query_deleted_are_repaired_by_the_next_ingest(
+    kind: str, deleted: str, request: pytest.FixtureRequest
+) -> None:
+    tables, location = tiny_catalogue(), empty_database(kind, request)
+    ingested(location, tables).close()
+    with graphstore.open(location, "w") as store:
+        plant(store)  # completions hang on values, and stay
+        store.query(deleted)
+        kept = store.query(
+            "MATCH (i:Item)-[p:PREDICTED]->(v:Value) RETURN i.id AS id, v.text AS text ORDER BY id, text"
+        )
+        assert store.ingest(tables.items[:0], tables.triples[:0]).data_version == 2
+        left = store.items(["title", "category", "image", "price"]), store.triples((None, *store.counts().splits))
+        expected = graphstore.from_tables(*left, tables.properties, tables.images)
+        assert training_view(store, range(store.num_items)) == training_view(expected, range(store.num_items))
+        assert store.counts() == expected.counts()
+        assert store.property_names() == expected.property_names()
+        every = np.arange(expected.num_values)
+        assert store.value_texts(every).tolist() == expected.value_texts(every).tolist()
+        assert store.value_degrees(every, 99).tolist() == expected.value_degrees(every, 99).tolist()
+        assert store.query(
+            "MATCH (i:Item)-[p:PREDICTED]->(v:Value) RETURN i.id AS id, v.text AS text ORDER BY id, text"
+        ).equals(kept)
+        assert store.ingest(tables.items[:0], tables.triples[:0]).data_version == 2
+        store.ingest(tables.items, tables.triples, tables.properties)
+        assert training_view(store, range(40)) == training_view(in_memory(), range(40))
+        assert store.counts() == in_memory().counts()
+
+
 def _require_refused(location: str | Path) -> None:
     """Half of an ingest is answered to Cypher, and to nothing that training reads."""
     with graphstore.open(location) as store:
