@@ -20,7 +20,7 @@ import ladybug
 import pandas as pd
 import pyarrow as pa
 
-from graphstore import changes, tables
+from graphstore import tables
 from graphstore.database import Batch, DatabaseStore
 from graphstore.errors import BrokenStore, QueryError, StoreError, StoreNotFound
 from graphstore.images import ImagePack
