@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from neo4j.exceptions import DriverError, Neo4jError
+from neo4j.exceptions import DriverError, Neo4jError, ResultFailedError
 
 from graphstore import tables
 from graphstore.database import STATE, Batch, DatabaseStore
@@ -273,10 +273,11 @@ class Neo4jStore(DatabaseStore):
     def _named_errors(self) -> Iterator[None]:
         try:
             yield
-        except DriverError as error:
-            raise self._connection_failed(str(error)) from error
-        except Neo4jError as error:
-            raise self._named(error.code or "", error.message or "") from error
+        except (DriverError, Neo4jError) as failure:
+            error = _cause(failure)
+            if isinstance(error, DriverError):
+                raise self._connection_failed(str(error)) from failure
+            raise self._named(error.code or "", error.message or "") from failure
 
     def _named(self, code: str, message: str) -> StoreError:
         if code.startswith("Neo.ClientError.Security"):
@@ -472,7 +473,8 @@ class Neo4jStore(DatabaseStore):
                         work(transaction)
                         transaction.commit()
                     return
-                except (DriverError, Neo4jError) as error:
+                except (DriverError, Neo4jError) as failure:
+                    error = _cause(failure)
                     too_large = isinstance(error, Neo4jError) and error.code in TOO_LARGE
                     if pause is None or too_large or not error.is_retryable():
                         raise
@@ -503,6 +505,12 @@ def _result(
 ) -> tuple[list[str], list[list[Any]]]:
     result = asked.run(cypher, parameters)
     return list(result.keys()), result.values()
+
+
+def _cause(failure: DriverError | Neo4jError) -> DriverError | Neo4jError:
+    """The error itself, where closing the transaction replaced it by "a result has failed"."""
+    cause = failure.__cause__ if isinstance(failure, ResultFailedError) else None
+    return cause if isinstance(cause, DriverError | Neo4jError) else failure
 
 
 def _asked(values: Ints, positions: Ints, without_row: Ints, without: Ints) -> list[list[Any]]:

@@ -11,9 +11,10 @@ from contextlib import suppress
 import neo4j
 import pandas as pd
 import pytest
+from neo4j.exceptions import Neo4jError, ResultFailedError
 
 import graphstore
-from graphstore import ConnectionFailed, StoreError, StoreLocked, StoreNotFound
+from graphstore import ConnectionFailed, StoreError, StoreLocked, StoreNotFound, TransactionTooLarge
 from graphstore.neo4j_store import PASSWORD, Neo4jStore
 from tests.catalogues import tiny_catalogue
 from tests.stores import ingested
@@ -146,6 +147,17 @@ def test_transactions_that_wait_for_each_other_both_succeed(neo4j_url: str) -> N
         values = store.query("MATCH (m:Metadata) WHERE m.key IN ['left', 'right'] RETURN m.value AS value")
     assert values["value"].tolist() == ["xx", "xx"]
     assert sorted(tries) == [1, 2]
+
+
+def test_the_error_of_a_transaction_is_named_though_closing_it_fails_too(neo4j_url: str) -> None:
+    """Seen where a busy server did not answer the driver's reset after the error."""
+
+    def work(_: neo4j.Transaction) -> None:
+        too_large = Neo4jError._hydrate_neo4j(code="Neo.TransientError.General.MemoryPoolOutOfMemoryError")
+        raise ResultFailedError(None, "a result has failed") from too_large
+
+    with Neo4jStore(neo4j_url, "w") as store, pytest.raises(TransactionTooLarge):
+        store._transact(work)
 
 
 def test_of_ingests_that_begin_together_one_goes_first(neo4j_url: str) -> None:
