@@ -169,7 +169,8 @@ def table(curves: pd.DataFrame) -> list[str]:
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for route, of_route in curves.groupby("route", sort=False):
         peaks = of_route.groupby("items")[["seconds", "own", "pool", "mapped", "libraries"]].max()
-        for n_items, peak in peaks.iterrows():
+        for n_items in peaks.index.tolist():
+            peak = peaks.loc[n_items]
             first = of_route.loc[of_route["items"] == n_items, "own"].iloc[0]
             allowed = 1.1 * peaks["own"].iloc[0] + 16 * n_items / 2**20
             figures = [peak["seconds"], first, peak["own"], allowed, peak["pool"], peak["mapped"], peak["libraries"]]

@@ -42,6 +42,8 @@ TRIPLES = (
     "MATCH (i:Item)-[h:HAS]->(v:Value) WHERE {of} AND (h.split IN $splits OR ($training AND h.split IS NULL)) "
     "RETURN i.id AS item, v.text AS value, " + ", ".join(f"h.{name} AS {name}" for name in tables.HAS_COLUMNS)
 )
+# Ladybug looks a long list through for every node; not where relationships follow, which it then reads all of.
+EACH_ITEM = "UNWIND $ords AS asked MATCH (i:Item) WHERE i.ord = asked"
 COUNTS = "MATCH (i:Item) RETURN count(*) AS items, count(i.title) AS titles, count(i.image) AS images"
 KEYS = {"Item": "id", "Value": "text", "Property": "name"}
 BASE_FIELDS = dict.fromkeys(("id", *tables.ITEM_FIELDS), "STRING")
@@ -147,7 +149,7 @@ class DatabaseStore(WrittenBackStore):
         )
 
     def _value_texts(self, ords: Ints) -> dict[int, str]:
-        query = "MATCH (v:Value) WHERE v.ord IN $ords RETURN v.ord AS ord, v.text AS text"
+        query = "UNWIND $ords AS asked MATCH (v:Value) WHERE v.ord = asked RETURN v.ord AS ord, v.text AS text"
         rows = self._rows(query, ords=ords.tolist())
         return dict(zip(rows["ord"].to_pylist(), rows["text"].to_pylist(), strict=True))
 
@@ -212,7 +214,8 @@ class DatabaseStore(WrittenBackStore):
         return self._rows(DEGREE_COUNTS.format(of=of), **chosen)
 
     def _item_ords(self, ids: Sequence[str]) -> dict[str, int]:
-        rows = self._rows("MATCH (i:Item) WHERE i.id IN $ids RETURN i.id AS id, i.ord AS ord", ids=list(ids))
+        query = "UNWIND $ids AS asked MATCH (i:Item {id: asked}) RETURN i.id AS id, i.ord AS ord"
+        rows = self._rows(query, ids=list(ids))
         return dict(zip(rows["id"].to_pylist(), rows["ord"].to_pylist(), strict=True))
 
     def _neighbours(self, ords: Ints) -> Neighbours:
@@ -303,9 +306,8 @@ class DatabaseStore(WrittenBackStore):
 
     def _item_features(self, ords: Ints, fields: Sequence[str]) -> dict[str, NDArray[np.object_]]:
         of, chosen = _items(ords)
-        rows = self._rows(f"MATCH (i:Item) WHERE {of} RETURN i.ord AS ord{self._returned(fields)}", **chosen).sort_by(
-            "ord"
-        )
+        match = f"MATCH (i:Item) WHERE {of}" if "first" in chosen else EACH_ITEM
+        rows = self._rows(f"{match} RETURN i.ord AS ord{self._returned(fields)}", **chosen).sort_by("ord")
         return {name: tables.objects(rows[f"field_{name}"]) for name in fields}
 
     def _returned(self, fields: Sequence[str]) -> str:
