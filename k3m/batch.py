@@ -150,7 +150,7 @@ class BatchMaker:
             item=data["item"].n_id[:seeds],
             title=_tensor(self.tokenizer.titles(titles, self.config.text.title_tokens)),
             has_title=torch.tensor([bool(title) for title in titles]),
-            photographs=self.reader(images),
+            photographs=self._photographs(images, subgraph),
             **self._triples(data, subgraph),
         )
         return self._masked(batch, subgraph) if self.training else batch
@@ -165,6 +165,14 @@ class BatchMaker:
             change = corruption.titles if field == "title" else corruption.images
             found = np.concatenate([change(found[:seeds]), found[seeds:]])
         return found.tolist()
+
+    def _photographs(self, images: list[Any], subgraph: Subgraph) -> Photographs:
+        photographs, seeds = self.reader(images), len(subgraph.digests)
+        if not self.training or self.config.image.ready:
+            return photographs
+        pixels = photographs.pixels
+        changed = self._corruption(subgraph).pixels(pixels[:seeds])
+        return dataclasses.replace(photographs, pixels=torch.cat([changed, pixels[seeds:]]))
 
     def _corruption(self, subgraph: Subgraph) -> Corruption:
         return Corruption(self.config.corrupt, self._keys(subgraph, "corruption"))

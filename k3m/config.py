@@ -96,6 +96,11 @@ class ImageConfig:
         if not self.tower:
             object.__setattr__(self, "tower", TOWERS[self.front])
 
+    @property
+    def ready(self) -> bool:
+        """Whether a frozen model makes the objects beforehand."""
+        return self.front == "faster_rcnn" or (self.front == "open_clip" and not self.tuned)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextConfig:
@@ -202,12 +207,15 @@ class CorruptConfig:
     """The title is another item's of the batch."""
     swap_image: float = 0.0
     """The photograph is another item's of the batch."""
+    flip_image: float = 0.0
+    """The photograph is mirrored; like the next, of front ends that are trained on pixels."""
+    shift_image: int = 0
+    """The photograph is moved by up to this many pixels either way, its edges repeated; of every item."""
 
     def __post_init__(self) -> None:
-        for entry in dataclasses.fields(self):
-            _require(
-                0 <= getattr(self, entry.name) <= 1, f"corrupt.{entry.name}", "in [0, 1]", getattr(self, entry.name)
-            )
+        for name in ("drop_title", "drop_image", "drop_graph", "swap_title", "swap_image", "flip_image"):
+            _require(0 <= getattr(self, name) <= 1, f"corrupt.{name}", "in [0, 1]", getattr(self, name))
+        _require(self.shift_image >= 0, "corrupt.shift_image", "at least 0", self.shift_image)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,6 +334,11 @@ class Config:
             raise ValueError(
                 "text.knowledge = sequence lets the pairs of an item see each other, and loss.leave_one_out would then "
                 "ask for what they have seen: set loss.leave_one_out = false"
+            )
+        if self.image.ready and (self.corrupt.flip_image or self.corrupt.shift_image):
+            raise ValueError(
+                "corrupt.flip_image and corrupt.shift_image change pixels, and a frozen front end gives none: set both "
+                "to 0"
             )
         if self.model.shared_values and len(self.data.fan_out) != 2:
             raise ValueError(f"model.shared_values needs a data.fan_out of two numbers (got {self.data.fan_out})")

@@ -1,4 +1,4 @@
-"""What pretraining takes from the input or swaps in it now and then (`CorruptConfig`), drawn per item.
+"""What pretraining takes from the input, swaps or moves in it now and then (`CorruptConfig`), drawn per item.
 
 A modality that is missing or wrong is then nothing new to the model. Which item's title or photograph comes in place of
 one's own depends on the batch; nothing else does.
@@ -7,7 +7,10 @@ one's own depends on the batch; nothing else does.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
 from k3m import rng
 from k3m.config import CorruptConfig
@@ -32,6 +35,19 @@ class Corruption:
         changed = np.where(swapped < swap, own[(other * len(own)).astype(np.int64)], own)
         changed[dropped < drop] = None
         return changed
+
+    def pixels(self, own: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B 3 h w"]:
+        """Mirrored and moved."""
+        if not (self.config.flip_image or self.config.shift_image):
+            return own
+        height, width = own.shape[2:]
+        down, across = (np.rint((2 * self._draw(nth) - 1) * self.config.shift_image) for nth in (10, 11))
+        y = np.clip(np.arange(height) + down[:, None], 0, height - 1)
+        x = np.clip(np.arange(width) + across[:, None], 0, width - 1)
+        x = np.where((self._draw(12) < self.config.flip_image)[:, None], width - 1 - x, x)
+        row, channel = torch.arange(len(own))[:, None, None, None], torch.arange(3)[:, None, None]
+        rows, columns = (torch.from_numpy(place.astype(np.int64)) for place in (y, x))
+        return own[row, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
     def shown(self, item: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the triples, whose items (rows of the batch, ascending) are given, the model may see. The share that

@@ -21,6 +21,4 @@ def image_front(config: ImageConfig) -> ImageFront:
         return PixelFront(config.channels)
     from k3m.towers import Tower, ready_sizes
 
-    if config.front == "open_clip" and config.tuned:
-        return TowerFront(Tower.fresh(config.tower))
-    return ReadyFront(*ready_sizes(config))
+    return ReadyFront(*ready_sizes(config)) if config.ready else TowerFront(Tower.fresh(config.tower))

@@ -278,7 +278,7 @@ class TowerReader:
 
 def tower_reader(config: ImageConfig) -> PhotographReader:
     """Of a front end that is no `pixels`."""
-    if config.front == "open_clip" and config.tuned:
-        tower = _seeded(config.tower)
-        return TowerReader(tower.transform, tower.side)
-    return ReadyReader(config)
+    if config.ready:
+        return ReadyReader(config)
+    tower = _seeded(config.tower)
+    return TowerReader(tower.transform, tower.side)

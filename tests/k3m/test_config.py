@@ -56,3 +56,11 @@ def test_replacement_beside_leaving_one_out_is_refused() -> None:
     with pytest.raises(ValueError, match=r"data.replace may show a triple twice, and loss.leave_one_out"):
         Config.from_preset("small", ["data.replace=true", "loss.leave_one_out=true"])
     assert Config.from_preset("small", ["data.replace=true", "loss.leave_one_out=false"]).data.replace
+
+
+@pytest.mark.parametrize("front", ["faster_rcnn", "open_clip"])
+def test_moving_pixels_that_a_frozen_front_end_does_not_give_is_refused(front: str) -> None:
+    settings = [f"image.front={front}", "image.tuned=false"]
+    with pytest.raises(ValueError, match="a frozen front end gives none"):
+        Config.from_preset("small", [*settings, "corrupt.shift_image=2"])
+    assert Config.from_preset("small", settings).image.ready

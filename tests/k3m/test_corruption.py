@@ -1,5 +1,8 @@
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
 from k3m import rng
 from k3m.config import CorruptConfig
@@ -8,7 +11,7 @@ from k3m.corruption import Corruption
 N = 4000
 
 
-def _corruption(**chances: float) -> Corruption:
+def _corruption(**chances: Any) -> Corruption:
     return Corruption(CorruptConfig(**chances), rng.item_keys([str(n) for n in range(N)], "corruption"))
 
 
@@ -51,3 +54,34 @@ def test_an_item_s_draws_do_not_depend_on_its_batch_mates() -> None:
     assert few.titles(own[7:9]).tolist() == whole.titles(own)[7:9].tolist()
     item = np.repeat(np.arange(N), 4)
     assert few.shown(np.array([0, 0, 0, 0, 1, 1, 1, 1])).tolist() == whole.shown(item)[28:36].tolist()
+
+
+def _numbered(items: int) -> torch.Tensor:
+    """Pixels [items, 3, 4, 5], no two of an item alike."""
+    return torch.arange(60.0).view(3, 4, 5).repeat(items, 1, 1, 1)
+
+
+def test_a_mirrored_photograph() -> None:
+    own = _numbered(N)
+    found = _corruption(flip_image=0.25).pixels(own)
+    mirrored = (found == own.flip(3)).flatten(1).all(1)
+    same = (found == own).flatten(1).all(1)
+    assert abs(mirrored.float().mean().item() - 0.25) < 0.03
+    assert bool((mirrored ^ same).all())
+
+
+def test_a_moved_photograph_repeats_its_edges() -> None:
+    own = _numbered(N)
+    found = _corruption(shift_image=1).pixels(own)
+    padded = torch.nn.functional.pad(own[:1], (1, 1, 1, 1), mode="replicate")
+    moved = torch.cat([padded[:, :, y : y + 4, x : x + 5] for y in range(3) for x in range(3)])
+    which = (found[:, None] == moved).flatten(2).all(2)
+    assert bool((which.sum(1) == 1).all())
+    assert which.sum(0).min() > 0
+
+
+def test_pixels_stay_where_nothing_is_asked_for_and_do_not_depend_on_batch_mates() -> None:
+    own, whole = _numbered(N), _corruption(flip_image=0.5, shift_image=2)
+    assert _corruption().pixels(own) is own
+    few = Corruption(whole.config, whole.keys[7:9])
+    assert torch.equal(few.pixels(own[7:9]), whole.pixels(own)[7:9])
