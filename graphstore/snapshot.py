@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,13 @@ _TABLES = ("items", "triples", "properties", "values")
 _ARRAYS = ("digest", "indptr", "property", "value", "value_indptr", "value_edge", "value_item", "place")
 
 
-def write_snapshot(store: Store, directory: str | Path, *, all_for_training: bool = False) -> None:
+def write_snapshot(
+    store: Store, directory: str | Path, *, items: int | None = None, all_for_training: bool = False
+) -> None:
     """Write a snapshot of `store`; one that was there is replaced once the new one is whole.
 
     Args:
+        items: only so many, the first by the SHA-256 of their ids, with their triples: to try something on less.
         all_for_training: kept-back triples become training triples, to train on everything once nothing is to be
             evaluated any more.
 
@@ -42,17 +46,20 @@ def write_snapshot(store: Store, directory: str | Path, *, all_for_training: boo
     partial = directory.with_name(directory.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    _write(store, partial, all_for_training)
+    _write(store, partial, items, all_for_training)
     shutil.rmtree(directory, ignore_errors=True)
     os.replace(partial, directory)
 
 
-def _write(store: Store, directory: Path, all_for_training: bool) -> None:
+def _write(store: Store, directory: Path, number: int | None, all_for_training: bool) -> None:
     version = store.data_version
     items, groups = store.items(store.item_fields()), store.property_groups()
     triples = store.triples((None, *store.counts().splits))
     if store.data_version != version:  # nobody locks a server
         raise StoreError(f"{store.location} was changed by an ingest while it was read: write the snapshot again")
+    if number is not None:
+        items = items.filter(pc.is_in(items["id"], _first_by_hash(items["id"], number)))
+        triples = triples.filter(pc.is_in(triples["item"], items["id"].combine_chunks()))
     if all_for_training:
         triples = triples.set_column(triples.column_names.index("split"), "split", pa.nulls(len(triples), pa.string()))
     properties = pa.table({"name": pa.array(groups, pa.string()), "group": pa.array(groups.values(), pa.string())})
@@ -61,6 +68,10 @@ def _write(store: Store, directory: Path, all_for_training: bool) -> None:
     packed = pa.array([keys.get(key) for key in items["image"].to_pylist()], pa.string())
     items = items.set_column(items.column_names.index("image"), "image", packed)
     write_arrays(Arrays.of(items, triples, properties, version), directory, store.location, store.split_manifest)
+
+
+def _first_by_hash(ids: pa.ChunkedArray, number: int) -> pa.Array:
+    return pa.array(sorted(ids.to_pylist(), key=lambda id: sha256(id.encode()).digest())[:number], pa.string())
 
 
 def write_arrays(

@@ -21,6 +21,7 @@ TOWERS = {"pixels": "", "open_clip": "ViT-B-32", "faster_rcnn": "fasterrcnn_resn
 Fusion = Literal["mean", "soft", "hard", "off"]
 Link = Literal["margin", "softmax"]
 Score = Literal["transe", "transe_squared", "complex"]
+Modality = Literal["title", "image", "graph"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -35,6 +36,14 @@ class VisibleConfig:
     fields: tuple[str, ...] = ()
     """Item fields, beyond title and image, that the model may read; each becomes one more visible triple `<item,
     field, value>`."""
+    without: tuple[Modality, ...] = ()
+    """Modalities that the model is never shown: title, image, graph (all triples but those of visible fields, which
+    are asked for all the same)."""
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Item fields that the model reads."""
+        return (*(name for name in ("title", "image") if name not in self.without), *self.fields)
 
 
 @dataclass(frozen=True, kw_only=True)

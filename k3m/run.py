@@ -73,7 +73,7 @@ class Run:
     @property
     def visible(self) -> tuple[str, ...]:
         """Item fields that the model saw."""
-        return ("title", "image", *self.config.visible.fields)
+        return self.config.visible.shown
 
     def stream(self, store: Store, candidates: Candidates | None = None) -> Stream:
         return Stream(store, self.config, self.tokenizer, candidates)

@@ -21,16 +21,23 @@ class Arguments:
     K3M_NEO4J_PASSWORD)."""
     directory: Annotated[Positional[Path], arg(metavar="DIR")]
     """Folder of the snapshot."""
+    items: int | None = None
+    """Only so many items, the first by a hash of their ids, with their triples: to try settings on less."""
+
+    def __post_init__(self) -> None:
+        if self.items is not None and self.items < 1:
+            raise ValueError(f"--items must be at least 1 (got {self.items})")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module."""
     arguments = tyro.cli(Arguments, args=argv, prog="k3m snapshot")
     with graphstore.open(arguments.store) as store:
-        graphstore.write_snapshot(store, arguments.directory)
+        graphstore.write_snapshot(store, arguments.directory, items=arguments.items)
+    with graphstore.open(arguments.directory) as snapshot:
         print(
-            f"{arguments.directory}: {store.num_items} items, {store.num_training_triples} training triples, "
-            f"data version {store.data_version}"
+            f"{arguments.directory}: {snapshot.num_items} items, {snapshot.num_training_triples} training triples, "
+            f"data version {snapshot.data_version}"
         )
     return 0
 

@@ -75,7 +75,7 @@ class Stream:
             reader=self.reader,
             training=training,
             epoch=epoch,
-            without=frozenset(without),
+            without=frozenset(without) | set(self.config.visible.without),
         )
 
     def _loading(self, items: Iterable[int], epoch: int, hide: float) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def _info(store: Store, config: Config) -> dict[str, Any]:
         "items": store.num_items,
         "training_triples": store.num_training_triples,
         "split_manifest": store.split_manifest,
-        "visible": ["title", "image", *config.visible.fields],
+        "visible": list(config.visible.shown),
         "seed": config.train.seed,
         "versions": {
             "python": platform.python_version(),

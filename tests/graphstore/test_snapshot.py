@@ -40,6 +40,23 @@ def test_a_snapshot_older_than_its_store_is_refused_with_the_command(tmp_path: P
     ]
 
 
+def test_a_snapshot_of_some_items_has_all_that_is_known_of_them(tmp_path: Path) -> None:
+    tables = tiny_catalogue()
+    with graphstore.from_tables(tables.items, tables.triples, images=tables.images) as store:
+        for number in (5, 9):
+            graphstore.write_snapshot(store, tmp_path / str(number), items=number)
+        splits = (None, *store.counts().splits)
+        every, triples = store.items(("image",)).to_pandas(), store.triples(splits).to_pandas()
+    with graphstore.open(tmp_path / "9") as some, graphstore.open(tmp_path / "5") as fewer:
+        ids = some.items()["id"].to_pylist()
+        assert len(ids) == 9
+        assert set(fewer.items()["id"].to_pylist()) < set(ids)
+        expected = triples[triples["item"].isin(ids)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(some.triples(splits).to_pandas(), expected)
+        keys = every[every["id"].isin(ids)]["image"].dropna()
+        assert [some.images.get(key) for key in keys] == [tables.images[key] for key in keys]
+
+
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     tables = tiny_catalogue(4)

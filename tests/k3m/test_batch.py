@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 import torch
 
 from k3m.batch import ProductBatch
 from k3m.config import Config
+from k3m.model import K3M
 from k3m.sampler import TripleSampler
 from k3m.streaming import Stream
 from k3m.text import PAD, SEP
@@ -87,6 +89,32 @@ def test_leaving_a_modality_out(stream: Stream) -> None:
     assert not batch.has_title.any()
     assert not batch.photographs.present.any()
     assert len(batch.triple_item) == 0
+
+
+@pytest.mark.parametrize("leave_one_out", [True, False])
+def test_modalities_that_a_run_never_sees_and_triples_that_are_asked_for_all_the_same(
+    stream: Stream, leave_one_out: bool
+) -> None:
+    settings = {
+        "visible": {"fields": ["category"], "without": ["title", "image", "graph"]},
+        "image": {"height": 32, "width": 32},
+        "loss": {"leave_one_out": leave_one_out},
+    }
+    unseeing = Stream(stream.store, Config.from_dict(settings), stream.tokenizer)
+    batch = next(iter(unseeing.training(epoch=0)))
+    assert not batch.has_title.any()
+    assert not batch.photographs.present.any()
+    fields = unseeing.store.item_features(batch.item.numpy(), ("category",))["category"]
+    assert len(batch.triple_item) == sum(field is not None for field in fields)
+    assert len(batch.hidden_item) > 0
+    if leave_one_out:
+        assert batch.hidden_edge is not None
+        assert (batch.hidden_edge == -1).all()
+    model = K3M(unseeing.config, stream.tokenizer.vocabulary)
+    losses = model.losses(batch)
+    assert losses["mlm"] == losses["mom"] == 0
+    assert losses["lpm"] > 0
+    assert torch.isfinite(losses["loss"])
 
 
 def test_an_epoch_visits_every_item_once_and_continues_where_it_was_left(stream: Stream) -> None:

@@ -1,0 +1,124 @@
+"""Two predictors on the same kept-back triples: `python -m analysis.paired A/ranks.parquet B/ranks.parquet`.
+
+By split and property, how much better A is than B, with an interval by bootstrap over groups of items: items of one
+style say nothing new about each other. The ranks are those of `analysis.study`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import pandas as pd
+import tyro
+from scipy.stats import bootstrap  # type: ignore[import-untyped]
+
+import graphstore
+
+KEY = ["item", "property", "value", "split"]
+EVERY = "(all)"
+"""The row of all properties together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Compare two tables of ranks, property by property."""
+
+    first: Annotated[Path, tyro.conf.Positional]
+    """Ranks of A."""
+    second: Annotated[Path, tyro.conf.Positional]
+    """Ranks of B, of the same triples."""
+    store: str | None = None
+    """Store that has the items' groups (field `group`); by default, and where an item has none, each is its own."""
+    properties: tuple[str, ...] = ()
+    """Those to list; by default all."""
+    metric: Literal["hits_at_1", "mrr"] = "hits_at_1"
+    """What is compared."""
+    least: int = 50
+    """Properties with fewer triples in a split are left out of the list, not of the row of all."""
+
+
+def paired(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """A row a triple: item, property, value, split, and what A (first) and B (second) score.
+
+    Raises:
+        ValueError: where the two are not of the same triples.
+    """
+    both = first.merge(second, on=KEY, suffixes=("_a", "_b"), validate="one_to_one")
+    if not len(both) == len(first) == len(second):
+        raise ValueError(f"the ranks are of other triples: {len(first)} and {len(second)}, {len(both)} of both")
+    scores = {name: _score(both[f"rank_{name}"], metric) for name in ("a", "b")}
+    return both[KEY].assign(**scores)
+
+
+def _score(rank: pd.Series, metric: str) -> pd.Series:
+    return (rank <= 1).astype(float) if metric == "hits_at_1" else 1 / rank
+
+
+def gains(both: pd.DataFrame, groups: pd.Series, least: int = 1) -> pd.DataFrame:
+    """By split and property: n, a, b, the gain a - b and its 95 % interval.
+
+    Args:
+        both: of `paired`.
+        groups: by item id; items that it lacks are groups of their own.
+    """
+    group = both["item"].map(groups)
+    group = group.astype(object).where(group.notna(), "item " + both["item"])
+    of_group = both.assign(group=group, gain=both["a"] - both["b"])
+    rows = []
+    for split, of_split in of_group.groupby("split", sort=False):
+        parts = {EVERY: of_split} | {str(name): part for name, part in of_split.groupby("property")}
+        rows += [
+            {"split": split, "property": name, "n": len(part), "a": part["a"].mean(), "b": part["b"].mean()}
+            | _interval(part)
+            for name, part in parts.items()
+            if name == EVERY or len(part) >= least
+        ]
+    return pd.DataFrame(rows)
+
+
+def _interval(part: pd.DataFrame) -> dict[str, float]:
+    """The mean gain, and percentiles of it over draws of groups; NaN where there is one group only."""
+    sums = part.groupby("group")["gain"].agg(["sum", "count"]).to_numpy().T
+    if sums.shape[1] < 2:
+        return {"gain": part["gain"].mean(), "low": np.nan, "high": np.nan}
+    drawn = bootstrap(
+        tuple(sums),
+        lambda total, count, axis: total.sum(axis) / count.sum(axis),
+        paired=True,
+        vectorized=True,
+        n_resamples=2000,
+        batch=100,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    low, high = drawn.confidence_interval
+    return {"gain": part["gain"].mean(), "low": float(low), "high": float(high)}
+
+
+def table(found: pd.DataFrame) -> str:
+    """Markdown."""
+    lines = ["| split | property | n | A | B | gain | 95 % |", "|---" * 7 + "|"]
+    for row in found.itertuples():
+        interval = f"{row.low:+.3f} to {row.high:+.3f}"
+        lines.append(
+            f"| {row.split} | {row.property} | {row.n} | {row.a:.3f} | {row.b:.3f} | {row.gain:+.3f} | {interval} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Arguments) -> None:
+    """The command; see the module."""
+    both = paired(pd.read_parquet(arguments.first), pd.read_parquet(arguments.second), arguments.metric)
+    groups = pd.Series(dtype=str)
+    if arguments.store is not None:
+        with graphstore.open(arguments.store) as store:
+            groups = store.items(("group",)).to_pandas().set_index("id")["group"]
+    found = gains(both, groups, arguments.least)
+    if arguments.properties:
+        found = found[found["property"].isin((EVERY, *arguments.properties))]
+    print(table(found), end="")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
