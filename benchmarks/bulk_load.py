@@ -1,4 +1,4 @@
-"""`python benchmarks/bulk_load.py [--items N ...] [--results FILE] [--seed S]`: how fast a catalogue goes in.
+"""`python -m benchmarks.bulk_load [--items N ...] [--results FILE] [--seed S]`: how fast a catalogue goes in.
 
 A catalogue of N items with twelve triples each, as Parquet files; then, in one run and from the same files:
 ingest into Ladybug beside a bare COPY of the same tables, ingest into Neo4j beside bare UNWIND batches (rows as lists
@@ -222,7 +222,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="k3m-bulk-") as folder:
             lines += table(measured(n_items, asked.seed, Path(folder)), n_items)
         print("\n".join(lines[-3:]), file=sys.stderr)
-    text = report(lines, f"python benchmarks/bulk_load.py --items {' '.join(map(str, asked.items))}")
+    text = report(lines, f"python -m benchmarks.bulk_load --items {' '.join(map(str, asked.items))}")
     print(text)
     if asked.results:
         asked.results.write_text(text, encoding="utf-8")
