@@ -1,4 +1,4 @@
-"""`python -m benchmarks.bulk_load [--items N ...] [--results FILE] [--seed S]`: how fast a catalogue goes in.
+"""`python -m benchmarks.bulk_load [--items N ...] [--stores ladybug neo4j] [--results FILE]`: how fast a catalogue goes in.
 
 A catalogue of N items with twelve triples each, as Parquet files; then, in one run and from the same files:
 ingest into Ladybug beside a bare COPY of the same tables, ingest into Neo4j beside bare UNWIND batches (rows as lists
@@ -12,6 +12,7 @@ Ratios within a run are what it is for: seconds depend on what else the machine 
 import argparse
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -166,19 +167,21 @@ def offline(home: Path, written: Path, files: Files) -> tuple[float, float]:
     return writing, seconds(lambda: server.load_files(running.way, home, written))
 
 
-def measured(n_items: int, seed: int, folder: Path) -> list[tuple[str, float, float]]:
+def measured(n_items: int, seed: int, folder: Path, stores: list[str]) -> list[tuple[str, float, float]]:
     """Name, our seconds, bare seconds."""
     files, small = Files(folder / "whole", n_items, seed), Files(folder / "small", 2000, seed)
-    copied = seconds(lambda: bare_embedded(folder / "bare.lbdb", files))
-    embedded = seconds(lambda: ours(str(folder / "ours.lbdb"), files))
-    unwound = on_server(folder / "bare", small, bare_online, files)
-    online = on_server(folder / "ours", small, ours_online, files)
-    writing, importing = offline(folder / "offline", folder / "files", files)
-    return [
-        ("Ladybug, from Parquet", embedded, copied),
-        ("Neo4j online, from Parquet", online, unwound),
-        ("Neo4j offline, from Parquet (files written, then imported)", writing + importing, importing),
-    ]
+    rows = []
+    if "ladybug" in stores:
+        copied = seconds(lambda: bare_embedded(folder / "bare.lbdb", files))
+        embedded = seconds(lambda: ours(str(folder / "ours.lbdb"), files))
+        rows.append(("Ladybug, from Parquet", embedded, copied))
+    if "neo4j" in stores:
+        unwound = on_server(folder / "bare", small, bare_online, files)
+        online = on_server(folder / "ours", small, ours_online, files)
+        rows.append(("Neo4j online, from Parquet", online, unwound))
+        writing, importing = offline(folder / "offline", folder / "files", files)
+        rows.append(("Neo4j offline, from Parquet (files written, then imported)", writing + importing, importing))
+    return rows
 
 
 def table(rows: list[tuple[str, float, float]], n_items: int) -> list[str]:
@@ -214,15 +217,16 @@ def report(lines: list[str], command: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, nargs="+", default=[20_000, 100_000])
+    parser.add_argument("--stores", nargs="+", default=["ladybug", "neo4j"], choices=["ladybug", "neo4j"])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--results", type=Path, help="Markdown file to write")
     asked = parser.parse_args()
     lines: list[str] = []
     for n_items in asked.items:
         with tempfile.TemporaryDirectory(prefix="k3m-bulk-") as folder:
-            lines += table(measured(n_items, asked.seed, Path(folder)), n_items)
-        print("\n".join(lines[-3:]), file=sys.stderr)
-    text = report(lines, f"python -m benchmarks.bulk_load --items {' '.join(map(str, asked.items))}")
+            lines += table(measured(n_items, asked.seed, Path(folder), asked.stores), n_items)
+        print("\n".join(lines), file=sys.stderr)
+    text = report(lines, f"python -m benchmarks.bulk_load {shlex.join(sys.argv[1:])}")
     print(text)
     if asked.results:
         asked.results.write_text(text, encoding="utf-8")

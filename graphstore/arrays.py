@@ -50,10 +50,8 @@ class Arrays:
     def of(cls, items: pa.Table, triples: pa.Table, properties: pa.Table, data_version: int) -> "Arrays":
         """From checked tables (`tables.item_table` and its like)."""
         names = tables.Ordinals.of(triples)
-        training = triples.filter(pc.is_null(triples["split"]))
-        item = tables.positions(training["item"], items["id"].combine_chunks())
-        value = tables.positions(training["value"], names.values)
-        by_value = np.argsort(value, kind="stable")
+        item = tables.positions(triples["item"], items["id"].combine_chunks())[names.training]
+        by_value = np.argsort(names.value, kind="stable")
         place = np.empty_like(by_value)
         place[by_value] = np.arange(len(by_value))
         return cls(
@@ -63,9 +61,9 @@ class Arrays:
             values=names.values,
             digest=tables.digests(items["id"].to_pylist()),
             indptr=np.searchsorted(item, np.arange(len(items) + 1)).astype(np.int64),
-            property=tables.positions(training["property"], names.properties),
-            value=value,
-            value_indptr=np.searchsorted(value[by_value], np.arange(len(names.values) + 1)).astype(np.int64),
+            property=names.property,
+            value=names.value,
+            value_indptr=np.searchsorted(names.value[by_value], np.arange(len(names.values) + 1)).astype(np.int64),
             value_edge=by_value,
             value_item=item[by_value],
             place=place,

@@ -52,6 +52,15 @@ def difference(given: pa.Table, there: pa.Table, keys: Sequence[str], prune: boo
     return Changes(new, changed, gone if prune else gone.slice(0, 0), len(given) - len(new) - len(changed))
 
 
+def triple_difference(given: pa.Table, there: pa.Table, prune: bool) -> Changes:
+    """`difference` of triples, each of its tables sorted as `given` is (which joins do not keep)."""
+    found = difference(given, there, tables.KEY, prune)
+    if not len(there):
+        return found
+    new, changed, gone = (tables.sorted_triples(part) for part in (found.new, found.changed, found.gone))
+    return Changes(new, changed, gone, found.unchanged)
+
+
 def with_idle(given: pa.Table, there: pa.Table, key: str) -> pa.Table:
     """`given` with the rows of `there` that it lacks, all but their keys null."""
     idle = there.select([key]).join(given.select([key]), [key], join_type="left anti")
@@ -62,6 +71,8 @@ def with_idle(given: pa.Table, there: pa.Table, key: str) -> pa.Table:
 def completed(given: pa.Table, there: pa.Table, keys: Sequence[str]) -> pa.Table:
     """`given` with the columns that it lacks: as `there` has them, null in new rows."""
     lacking = [name for name in there.column_names if name not in given.column_names]
+    if not len(there):  # a first load, as above
+        return tables.with_columns(given, lacking).select(there.column_names)
     rows = given.join(there.select([*keys, *lacking]), list(keys), join_type="left outer") if lacking else given
     return rows.select(there.column_names)
 
@@ -92,31 +103,34 @@ class Numbered:
     def of(cls, ids: pa.Array, triples: pa.Table, groups: dict[str, str]) -> "Numbered":
         """`ids` are all items'; `triples` are all of them, with splits."""
         ids = ids.take(pc.sort_indices(ids))
-        training = triples.filter(pc.is_null(triples["split"]))
-        item = np.sort(tables.positions(training["item"], ids))
         names = tables.Ordinals.of(triples)
+        item = tables.positions(triples["item"], ids)[names.training]
+        degrees = np.bincount(item, minlength=len(ids))
         return cls(
-            items=pa.table(
-                {"id": ids, "ord": np.arange(len(ids)), "first": np.searchsorted(item, np.arange(len(ids)))}
-            ),
+            items=pa.table({"id": ids, "ord": np.arange(len(ids)), "first": np.cumsum(degrees) - degrees}),
             values=pa.table({"text": names.values, "ord": np.arange(len(names.values))}),
-            properties=_counted(names.properties, training, groups),
+            properties=_counted(names, item, groups),
             num_triples=len(triples),
         )
 
 
-def _counted(names: pa.Array, training: pa.Table, groups: dict[str, str]) -> pa.Table:
-    counts = training.group_by("property").aggregate([("item", "count_distinct"), ("value", "count_distinct")])
-    place = pc.index_in(names, counts["property"].combine_chunks())
+def _counted(names: tables.Ordinals, item: tables.Ints, groups: dict[str, str]) -> pa.Table:
     return pa.table(
         {
-            "name": names,
-            "ord": np.arange(len(names)),
-            "items": pc.fill_null(counts["item_count_distinct"].combine_chunks().take(place), 0),
-            "values": pc.fill_null(counts["value_count_distinct"].combine_chunks().take(place), 0),
-            "group": pa.array([groups.get(name) for name in names.to_pylist()], pa.string()),
+            "name": names.properties,
+            "ord": np.arange(len(names.properties)),
+            "items": _distinct(item, names),
+            "values": _distinct(names.value, names),
+            "group": pa.array([groups.get(name) for name in names.properties.to_pylist()], pa.string()),
         }
     )
+
+
+def _distinct(other: tables.Ints, names: tables.Ordinals) -> tables.Ints:
+    """How many of the others (of training triples) each property has."""
+    number = len(names.properties)
+    pairs = np.sort(other * number + names.property)
+    return np.bincount(pairs[np.diff(pairs, prepend=-1) != 0] % max(number, 1), minlength=number)
 
 
 def checked_types(items: pa.Table, known: dict[str, str]) -> pa.Table:

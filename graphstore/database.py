@@ -345,7 +345,7 @@ class DatabaseStore(WrittenBackStore):
         old_items, old_triples = self._old_items(items, known), self._triples((None, *self.counts().splits))
         triples = changes.completed(triples, old_triples, KEY)
         item_changes = changes.difference(items, old_items, ("id",), prune)
-        triple_changes = changes.difference(triples, old_triples, KEY, prune)
+        triple_changes = changes.triple_difference(triples, old_triples, prune)
         graph = Numbered.of(
             changes.merged(old_items.select(["id"]), item_changes, ("id",))["id"].combine_chunks(),
             changes.merged(old_triples, triple_changes, KEY),
@@ -387,7 +387,7 @@ class DatabaseStore(WrittenBackStore):
         if not (unfinished or items or triples or any(nodes.values())):
             return version
         self._set_metadata({"ingest": "unfinished"})
-        self._remove_triples(tables.sorted_triples(triples.gone))
+        self._remove_triples(triples.gone)
         for label, key in KEYS.items():
             self._remove_nodes(label, key, nodes[label].gone)
         self._add_nodes("Item", "id", items.new.join(nodes["Item"].new, ["id"], join_type="inner"))
@@ -397,8 +397,8 @@ class DatabaseStore(WrittenBackStore):
             self._add_nodes(label, key, nodes[label].new)
             self._update_nodes(label, key, nodes[label].changed)
         values = graph.values["text"].combine_chunks()
-        self._add_triples(tables.sorted_triples(triples.new), values)
-        self._update_triples(tables.sorted_triples(triples.changed), values)
+        self._add_triples(triples.new, values)
+        self._update_triples(triples.changed, values)
         self._require_triples(graph.num_triples)
         self._set_metadata({"item_fields": json.dumps(fields), "data_version": str(version + 1), "ingest": "finished"})
         self._forget()

@@ -101,8 +101,10 @@ def triple_table(triples: Table) -> pa.Table:
     table = table.select(given).cast(pa.schema([(name, pa.string()) for name in given]))
     if "split" in given:  # null is for training; an empty name could be either
         refuse_rows("triples", table, "an empty split", pc.fill_null(pc.equal(table["split"], ""), False))
-    require_distinct("triples", table, KEY)
-    return sorted_triples(table)
+    places = _places(table)
+    if (np.diff(np.sort(places)) == 0).any():
+        require_distinct("triples", table, KEY)
+    return _in_order(table, places)
 
 
 def property_table(properties: Table | None) -> pa.Table:
@@ -125,7 +127,26 @@ def with_columns(table: pa.Table, names: Sequence[str]) -> pa.Table:
 
 
 def sorted_triples(table: pa.Table) -> pa.Table:
-    return table.take(pc.sort_indices(table, [(name, "ascending") for name in KEY]))
+    """By item, property, value."""
+    return _in_order(table, _places(table))
+
+
+def _in_order(table: pa.Table, places: Ints) -> pa.Table:
+    """Catalogues often come sorted: those are not copied."""
+    return table if (places[1:] >= places[:-1]).all() else table.take(np.argsort(places, kind="stable"))
+
+
+def _places(table: pa.Table) -> Ints:
+    """A number a triple that grows with (item, property, value), equal for equal triples: several times faster to sort
+    by than three columns of strings."""
+    places, size = np.zeros(len(table), dtype=np.int64), 1
+    for name in KEY:
+        distinct = _sorted_distinct(table[name])
+        if size * len(distinct) >= 2**63:  # seldom that many
+            _, places = np.unique(places, return_inverse=True)
+            size = len(table)
+        places, size = places * len(distinct) + positions(table[name], distinct), size * len(distinct)
+    return places
 
 
 def counted(rows: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -201,26 +222,33 @@ def require_distinct(name: str, table: pa.Table, columns: Sequence[str]) -> None
 
 @dataclass(frozen=True)
 class Ordinals:
-    """The names behind the ordinals of properties and values."""
+    """The names behind the ordinals of properties and values, and which triples have which."""
 
     properties: pa.Array
     values: pa.Array
-    num_training_properties: int
-    num_training_values: int
+    training: NDArray[np.bool_]
+    """Which of the triples are for training; of these, row by row, the next two."""
+    property: Ints
+    value: Ints
 
     @classmethod
     def of(cls, triples: pa.Table) -> "Ordinals":
-        training = triples.filter(pc.is_null(triples["split"]))
-        properties, num_properties = _training_first(training["property"], triples["property"])
-        values, num_values = _training_first(training["value"], triples["value"])
-        return cls(properties, values, num_properties, num_values)
+        training = pc.is_null(triples["split"]).to_numpy()
+        properties, property = _training_first(triples["property"], training)
+        values, value = _training_first(triples["value"], training)
+        return cls(properties, values, training, property, value)
 
 
-def _training_first(training: pa.ChunkedArray, every: pa.ChunkedArray) -> tuple[pa.Array, int]:
-    first = _sorted_distinct(training)
-    rest = _sorted_distinct(every)
-    rest = rest.filter(pc.invert(pc.is_in(rest, first)))
-    return pa.concat_arrays([first, rest]), len(first)
+def _training_first(column: pa.ChunkedArray, training: NDArray[np.bool_]) -> tuple[pa.Array, Ints]:
+    """The column's names by ordinal, and the ordinals of its training rows."""
+    names = _sorted_distinct(column)
+    place = positions(column, names)[training]
+    kept_back_only = np.ones(len(names), dtype=bool)
+    kept_back_only[place] = False
+    order = np.argsort(kept_back_only, kind="stable")
+    ordinal = np.empty_like(order)
+    ordinal[order] = np.arange(len(order))
+    return names.take(order), ordinal[place]
 
 
 def _sorted_distinct(column: pa.ChunkedArray) -> pa.Array:
