@@ -1,4 +1,4 @@
-"""`python -m benchmarks.bulk_load [--items N ...] [--stores ladybug neo4j] [--results FILE]`: how fast a catalogue goes in.
+"""How fast a catalogue goes in: `python -m benchmarks.bulk_load [--items N ...] [--stores NAME ...] [--results FILE]`.
 
 A catalogue of N items with twelve triples each, as Parquet files; then, in one run and from the same files:
 ingest into Ladybug beside a bare COPY of the same tables, ingest into Neo4j beside bare UNWIND batches (rows as lists
