@@ -104,7 +104,8 @@ def triple_table(triples: Table) -> pa.Table:
     places = _places(table)
     if (np.diff(np.sort(places)) == 0).any():
         require_distinct("triples", table, KEY)
-    return _in_order(table, places)
+    ascending = bool((places[1:] >= places[:-1]).all())  # as many catalogues come: those are not copied
+    return table if ascending else table.take(np.argsort(places, kind="stable"))
 
 
 def property_table(properties: Table | None) -> pa.Table:
@@ -127,13 +128,8 @@ def with_columns(table: pa.Table, names: Sequence[str]) -> pa.Table:
 
 
 def sorted_triples(table: pa.Table) -> pa.Table:
-    """By item, property, value."""
-    return _in_order(table, _places(table))
-
-
-def _in_order(table: pa.Table, places: Ints) -> pa.Table:
-    """Catalogues often come sorted: those are not copied."""
-    return table if (places[1:] >= places[:-1]).all() else table.take(np.argsort(places, kind="stable"))
+    """By item, property, value; equal triples give equal bytes, wherever they came from."""
+    return table.take(np.argsort(_places(table), kind="stable"))
 
 
 def _places(table: pa.Table) -> Ints:
