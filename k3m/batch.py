@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import HeteroData
@@ -51,6 +51,8 @@ class ProductBatch:
     hidden_edge: Int[Tensor, " Q"] | None = None
     """Where nothing is hidden and triples are asked for by leaving one out: the visible triple that each is; -1 for one
     that is not shown."""
+    hidden_weight: Float[Tensor, " Q"] | None = None
+    """How much each counts, where not all count the same."""
     negative_values: Int[Tensor, "Q K"] | None = None
     """Replaced values, rows of `strings`; the mask is False where a draw is no negative (a training triple, or no
     draw at all)."""
@@ -99,20 +101,28 @@ class CandidateOrdinals:
 
     indptr: NDArray[np.int64]
     values: NDArray[np.int64]
+    triples: NDArray[np.int64]
+    """Training triples of each property."""
 
     @classmethod
     def from_table(cls, table: pd.DataFrame) -> "CandidateOrdinals":
-        """From columns property and value (training triples): an ordinal is the rank in code-point order
+        """From columns property, value and count (of training triples): an ordinal is the rank in code-point order
         (graphstore)."""
         properties, row = np.unique(table["property"].to_numpy(dtype=object), return_inverse=True)
         _, value = np.unique(table["value"].to_numpy(dtype=object), return_inverse=True)
         order = np.lexsort((value, row))
         indptr = np.searchsorted(row[order], np.arange(len(properties) + 1))
-        return cls(indptr, value[order])
+        triples = np.bincount(row, table["count"], minlength=len(properties)).astype(np.int64)
+        return cls(indptr, value[order], triples)
 
     def number(self, hidden: Triples) -> NDArray[np.int64]:
         """Candidates of each hidden triple's property, [Q]."""
         return np.diff(self.indptr)[hidden.property]
+
+    def weights(self, hidden: Triples, balance: float) -> NDArray[np.float32]:
+        """Of each hidden triple, [Q]: its property's triples to the power of -balance, over all triples 1."""
+        weight = self.triples.astype(np.float64) ** -balance
+        return (weight * self.triples.sum() / (weight @ self.triples)).astype(np.float32)[hidden.property]
 
     def draw(
         self, hidden: Triples, keys: NDArray[np.uint64], turn: NDArray[np.int64], k: int
@@ -199,6 +209,8 @@ class BatchMaker:
         if self.training:
             rows["negative_values"] = rows["negative_values"].view(replaced.shape)
         rows |= {name: _tensor(array) for name, array in replacements.items()}
+        if self.training and self.config.loss.balance:
+            rows["hidden_weight"] = _tensor(self.candidates.weights(hidden, self.config.loss.balance))
         if by_leaving_out:
             rows["hidden_edge"] = _tensor(edge)
         tokens = self.tokenizer.strings(strings.tolist(), self.config.text.string_tokens)

@@ -251,6 +251,9 @@ class LossConfig:
     """softmax: ask also for the item, among the batch's, by its property and value."""
     hide: float = 0.15
     """Chance of each triple of an item to be hidden at a step; one is hidden at least."""
+    balance: float = 0.0
+    """A triple counts by the number of its property's training triples to the power of -balance, 1 on average: 0 for
+    each the same, 1 for each property the same."""
     leave_one_out: bool = False
     """Hide nothing; ask for every visible triple from the others of its item: the exact mean over them."""
     value_negatives: int = 16
@@ -270,7 +273,7 @@ class LossConfig:
         _require(self.temperature > 0, "loss.temperature", "> 0", self.temperature)
         if self.link == "margin" and self.score != "transe":
             raise ValueError(f"loss.link = margin scores by transe (got loss.score = {self.score})")
-        for name in ("lpm", "mlm", "mom", "n3", "value_negatives", "item_negatives"):
+        for name in ("lpm", "mlm", "mom", "n3", "balance", "value_negatives", "item_negatives"):
             _require(getattr(self, name) >= 0, f"loss.{name}", "at least 0", getattr(self, name))
 
 

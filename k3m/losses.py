@@ -75,15 +75,16 @@ def margin_loss(
     negative_mask: Bool[Tensor, "Q K"],
     item: Int[Tensor, " Q"],
     margin: float,
+    weight: Float[Tensor, " Q"] | None = None,
 ) -> Mean:
     """Mean over items of the mean over their hidden triples x of the mean over negatives x~ of max(S(x) - S(x~) +
-    margin, 0).
+    margin, 0), times the triple's weight (1).
 
     A triple without a negative (a property with one candidate, say) counts with loss 0; no hidden triple at all gives
     0.
     """
     hinge = relu(positive[:, None] - negative + margin) * negative_mask
-    return mean_by_item(hinge.sum(1) / negative_mask.sum(1).clamp(min=1), item)
+    return mean_by_item(hinge.sum(1) / negative_mask.sum(1).clamp(min=1), item, weight)
 
 
 def softmax_loss(
@@ -92,8 +93,10 @@ def softmax_loss(
     negative_mask: Bool[Tensor, "Q K"],
     drawn_from: Int[Tensor, " Q"],
     item: Int[Tensor, " Q"],
+    weight: Float[Tensor, " Q"] | None = None,
 ) -> Mean:
-    """Cross-entropy of the true one among what could stand in its place, over hidden triples, then items.
+    """Cross-entropy of the true one among what could stand in its place, over hidden triples (each times its weight,
+    1), then items.
 
     Where negatives are a draw of `drawn_from` in all, each stands for several: the sampled softmax counts it as many
     times (Jean et al., ACL 2015), so that its expectation is about the whole softmax's.
@@ -101,7 +104,7 @@ def softmax_loss(
     stands_for = drawn_from / negative_mask.sum(1).clamp(min=1)
     logits = negative + stands_for.clamp(min=1).log()[:, None]
     every = torch.cat([positive[:, None], logits.masked_fill(~negative_mask, -torch.inf)], dim=1)
-    return mean_by_item(every.logsumexp(1) - positive, item)
+    return mean_by_item(every.logsumexp(1) - positive, item, weight)
 
 
 def n3_penalty(
@@ -118,10 +121,13 @@ def _modulus(vectors: Float[Tensor, "Q D"]) -> Float[Tensor, "Q d"]:
     return (real.square() + imaginary.square() + 1e-12).sqrt()
 
 
-def mean_by_item(triple: Float[Tensor, " Q"], item: Int[Tensor, " Q"]) -> Mean:
-    """Over the items that have a triple, of the mean over theirs."""
+def mean_by_item(
+    triple: Float[Tensor, " Q"], item: Int[Tensor, " Q"], weight: Float[Tensor, " Q"] | None = None
+) -> Mean:
+    """Over the items that have a triple, of the mean over theirs, each times its weight (1)."""
     _, row, size = torch.unique(item, return_inverse=True, return_counts=True)
-    return Mean((triple / size[row]).sum(), len(size))
+    weighted = triple if weight is None else weight * triple
+    return Mean((weighted / size[row]).sum(), len(size))
 
 
 def masked_language_loss(logits: Float[Tensor, "A V"], tokens: Int[Tensor, " A"]) -> Mean:

@@ -173,7 +173,8 @@ class K3M(nn.Module):
         by_item = distance(items[batch.negative_items], prop[:, None], value[:, None], loss.norm)
         mask = torch.cat([batch.negative_values_mask, batch.negative_items_mask], dim=1)
         negative = torch.cat([by_value, by_item], dim=1)
-        return margin_loss(distance(item, prop, value, loss.norm), negative, mask, batch.hidden_item, loss.margin)
+        positive, of_item = distance(item, prop, value, loss.norm), batch.hidden_item
+        return margin_loss(positive, negative, mask, of_item, loss.margin, batch.hidden_weight)
 
     def _softmax(self, batch: ProductBatch, out: Outputs) -> Mean:
         """The true value among the property's candidates; on request the true item among the batch's, and N3."""
@@ -184,7 +185,8 @@ class K3M(nn.Module):
         item, prop, value = self._asking(batch, out), strings[batch.hidden_property], strings[batch.hidden_value]
         true = plausibility(item, prop, value, loss) / loss.temperature
         others = plausibility(item[:, None], prop[:, None], strings[batch.negative_values], loss) / loss.temperature
-        found = softmax_loss(true, others, batch.negative_values_mask, batch.values_drawn_from, asked_of)
+        mask, weight = batch.negative_values_mask, batch.hidden_weight
+        found = softmax_loss(true, others, mask, batch.values_drawn_from, asked_of, weight)
         if self.inverse is not None:
             found += self._reciprocal(batch, out, item, self.inverse(prop), value)
         return found + loss.n3 * n3_penalty(item, prop, value, asked_of) if loss.n3 else found
@@ -204,7 +206,7 @@ class K3M(nn.Module):
         true = plausibility(value, inverse, item, loss) / loss.temperature
         others = out.item.float()[batch.negative_items]
         scores = plausibility(value[:, None], inverse[:, None], others, loss) / loss.temperature
-        return softmax_loss(true, scores, mask, mask.sum(1), batch.hidden_item)
+        return softmax_loss(true, scores, mask, mask.sum(1), batch.hidden_item, batch.hidden_weight)
 
     def _asking(self, batch: ProductBatch, out: Outputs) -> Float[Tensor, "Q D"]:
         """c* of each asked triple's item, which has not seen that triple."""

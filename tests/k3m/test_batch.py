@@ -1,11 +1,12 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from k3m.batch import ProductBatch
+from k3m.batch import CandidateOrdinals, ProductBatch
 from k3m.config import Config
 from k3m.model import K3M
-from k3m.sampler import TripleSampler
+from k3m.sampler import Triples, TripleSampler
 from k3m.streaming import Stream
 from k3m.text import PAD, SEP
 
@@ -89,6 +90,34 @@ def test_leaving_a_modality_out(stream: Stream) -> None:
     assert not batch.has_title.any()
     assert not batch.photographs.present.any()
     assert len(batch.triple_item) == 0
+
+
+def test_weights_of_triples_by_hand() -> None:
+    """Two properties of 9 and 1 training triples: by the root, 1/3 and 1, which are 4/10 on average."""
+    table = pd.DataFrame({"property": ["a", "a", "b"], "value": ["x", "y", "x"], "count": [4, 5, 1]})
+    candidates = CandidateOrdinals.from_table(table)
+    hidden = Triples(
+        item=np.zeros(3, int), property=np.array([0, 1, 0]), value=np.zeros(3, int), edge_id=np.zeros(3, int)
+    )
+    np.testing.assert_allclose(candidates.weights(hidden, 0.5), [1 / 1.2, 3 / 1.2, 1 / 1.2], rtol=1e-6)
+    np.testing.assert_allclose(candidates.weights(hidden, 1.0), [10 / 18, 5, 10 / 18], rtol=1e-6)
+
+
+def test_rare_properties_count_more_where_that_is_asked_for(stream: Stream) -> None:
+    settings = {"image": {"height": 32, "width": 32}, "loss": {"balance": 0.5}, "data": {"batch_size": 8}}
+    balanced = Stream(stream.store, Config.from_dict(settings), stream.tokenizer)
+    weight, prop = [], []
+    for batch in balanced.training(epoch=0):
+        assert batch.hidden_weight is not None
+        weight += batch.hidden_weight.tolist()
+        prop += _strings(batch, stream, batch.hidden_property)
+    of_property = pd.DataFrame({"weight": weight, "property": prop}).groupby("property")["weight"].agg(["min", "max"])
+    assert (of_property["min"] == of_property["max"]).all()
+    counts = stream.candidates.table.groupby("property")["count"].sum()
+    rarest, most = (
+        of_property.loc[_plain(stream, np.array([name]))[0], "min"] for name in (counts.idxmin(), counts.idxmax())
+    )
+    assert rarest / most == pytest.approx((counts.max() / counts.min()) ** 0.5)
 
 
 @pytest.mark.parametrize("leave_one_out", [True, False])

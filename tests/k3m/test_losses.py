@@ -39,6 +39,9 @@ def test_margin_by_hand() -> None:
     # hinge: [.5, 0] -> .25; [.5, 2] -> 1.25; [0] -> 0; items: (.25 + 1.25) / 2 = .75 and 0
     loss = margin_loss(positive, negative, mask, torch.tensor([4, 4, 7]), margin=1.0).value
     assert loss.item() == pytest.approx(0.375)
+    weight = torch.tensor([2.0, 0.4, 5.0])  # (.5 + .5) / 2 and 0
+    weighted = margin_loss(positive, negative, mask, torch.tensor([4, 4, 7]), 1.0, weight).value
+    assert weighted.item() == pytest.approx(0.25)
 
 
 def test_sign_a_better_triple_lowers_the_loss() -> None:
