@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from graphstore import Store
 from graphstore.pyg import StoreFeatures
-from k3m.batch import BatchMaker, CandidateOrdinals
+from k3m.batch import BatchMaker
 from k3m.candidates import Candidates
 from k3m.config import Config
 from k3m.front_ends import reader_of
 from k3m.loading import BatchLoader, SubgraphLoader
+from k3m.negatives import CandidateOrdinals
 from k3m.processes import Processes
 from k3m.sampler import TripleSampler
 from k3m.seeds import SharedItems, ShuffledItems

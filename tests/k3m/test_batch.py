@@ -3,9 +3,10 @@ import pandas as pd
 import pytest
 import torch
 
-from k3m.batch import CandidateOrdinals, ProductBatch
+from k3m.batch import ProductBatch
 from k3m.config import Config
 from k3m.model import K3M
+from k3m.negatives import CandidateOrdinals
 from k3m.sampler import Triples, TripleSampler
 from k3m.streaming import Stream
 from k3m.text import PAD, SEP
