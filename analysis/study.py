@@ -18,12 +18,16 @@ with the same command: done cells are kept, a run goes on from its checkpoint.
 
 import itertools
 import multiprocessing
+import os
 import re
+import signal
 import time
 import tomllib
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -179,27 +183,49 @@ def write(study: Study, out: Path) -> None:
     (out / "table.md").write_text(table(found, study.evaluate), encoding="utf-8")
 
 
-def task(arguments: Arguments, study: Study, cell: Cell) -> tuple[Any, ...]:
-    """What a worker is to call."""
-    return run_cell, arguments.store, cell, study.evaluate, arguments.out / "runs" / cell.folder
+def in_process(cell: Cell, arguments: Arguments, evaluate: Sequence[str], threads: int) -> None:
+    """`run_cell` in a process of its own. A stop from the keyboard reaches the study, which passes it on once: hence
+    the group of its own."""
+    os.setpgrp()
+    torch.set_num_threads(threads)
+    run_cell(arguments.store, cell, evaluate, arguments.out / "runs" / cell.folder)
+
+
+def run_all(study: Study, arguments: Arguments) -> Generator[Cell]:
+    """Each cell when it is done, `jobs` at a time; a stop leaves checkpoints behind.
+
+    Raises:
+        SystemExit: naming a cell that failed.
+    """
+    context, waiting = multiprocessing.get_context("spawn"), list(study.cells)
+    running: dict[Cell, SpawnProcess] = {}
+    threads = max(1, torch.get_num_threads() // arguments.jobs)
+    try:
+        while waiting or running:
+            while waiting and len(running) < arguments.jobs:
+                cell = waiting.pop(0)
+                running[cell] = context.Process(target=in_process, args=(cell, arguments, study.evaluate, threads))
+                running[cell].start()
+            wait([process.sentinel for process in running.values()])
+            for cell in [cell for cell, process in running.items() if not process.is_alive()]:
+                if running.pop(cell).exitcode:
+                    raise SystemExit(f"{arguments.out / 'runs' / cell.folder} failed: see above")
+                yield cell
+    finally:
+        for process in running.values():
+            os.kill(process.pid or 0, signal.SIGINT)
+        for process in running.values():
+            process.join()
 
 
 def main(arguments: Arguments) -> None:
     """The command; see the module."""
     study = Study.load(arguments.study)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    threads = max(1, torch.get_num_threads() // arguments.jobs)
-    # Spawned: no handle on a store and no thread pool of torch's outlives a fork.
-    context = multiprocessing.get_context("spawn")
-    workers = ProcessPoolExecutor(arguments.jobs, context, torch.set_num_threads, (threads,))
-    try:
-        with tqdm(total=len(study.cells), desc="cells", unit="cell") as bar:
-            for done in as_completed([workers.submit(*task(arguments, study, cell)) for cell in study.cells]):
-                done.result()
-                bar.update()
-                write(study, arguments.out)
-    finally:
-        workers.shutdown(cancel_futures=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with closing(run_all(study, arguments)) as done:
+        for _ in tqdm(done, total=len(study.cells), desc="cells", unit="cell"):
+            write(study, arguments.out)
     print((arguments.out / "table.md").read_text(encoding="utf-8"), end="")
 
 

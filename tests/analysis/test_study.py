@@ -1,5 +1,9 @@
 """Studies: what a file may say, cells trained and ranked side by side, stopped and gone on with."""
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -73,6 +77,33 @@ def test_a_cell_that_was_stopped_goes_on_to_the_ranks_of_an_undisturbed_one(
     run_cell(location, cell, [SPLIT], tmp_path / "stopped")
     undisturbed = pd.read_parquet(tmp_path / "undisturbed" / RANKS)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "stopped" / RANKS), undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_ends_what_runs_and_begins_nothing_more(number: signal.Signals, location: str, tmp_path: Path) -> None:
+    """The signal reaches the study alone: its cells get it from there, leave a checkpoint and end."""
+    file = _file(tmp_path, {"first": {}, "second": {}}, settings=[*TINY, "train.epochs=500", "train.log_every=1"])
+    words = ["--store", location, "--study", str(file), "--out", str(tmp_path / "out")]
+    started = subprocess.Popen(
+        [sys.executable, "-m", "analysis.study", *words],
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        stderr=subprocess.DEVNULL,
+    )
+    lines = tmp_path / "out" / "runs" / "first-0" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (lines.exists() and lines.read_text().count("\n") > 3):
+        assert time.monotonic() < deadline
+        assert started.poll() is None
+        time.sleep(0.1)
+    started.send_signal(number)
+    assert started.wait(timeout=120) != 0
+    steps = lines.read_text()
+    assert (lines.parent / "checkpoint.safetensors").exists()
+    time.sleep(2)
+    assert lines.read_text() == steps
+    assert not (tmp_path / "out" / "runs" / "second-0").exists()
 
 
 @pytest.mark.parametrize(
