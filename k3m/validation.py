@@ -1,6 +1,12 @@
-"""Validation by link completion: filtered MRR on a fixed draw of the triples of split 'valid'."""
+"""Validation by link completion: filtered MRR on a fixed draw of triples of split 'valid'.
+
+The split has two parts, by the item's group: one to *select* by (early stopping, settings), one to *calibrate* with
+(probabilities, thresholds). Items of one style say the same, so that a group lies in one part; which one follows from
+its name alone, in every run.
+"""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,6 +21,8 @@ from k3m.model import K3M
 from k3m.predictor import ModelPredictor
 from k3m.streaming import Stream
 
+Part = Literal["select", "calibrate"]
+
 
 @dataclass(frozen=True)
 class Validation:
@@ -25,15 +33,13 @@ class Validation:
 
     @classmethod
     def of(cls, store: Store, config: TrainConfig) -> "Validation":
-        splits = store.counts().splits
-        places = rng.first(config.eval_triples, splits.get("valid", 0), config.seed, "valid")
-        chosen = triples_at(store, "valid", places)
+        chosen = drawn_triples(store, config.eval_triples, config.seed)
         items = pc.unique(chosen["item"]).to_pylist()
-        known = store.triples_of(store.item_ords(items), (None, *splits))
+        known = store.triples_of(store.item_ords(items), (None, *store.counts().splits))
         return cls(chosen.to_pandas(), known.to_pandas())
 
     def mrr(self, model: K3M, stream: Stream) -> float | None:
-        """None where validation is off or the store has no split 'valid'."""
+        """None where validation is off or the store has nothing to select by."""
         if self.chosen.empty:
             return None
         predictor = ModelPredictor.of(model, stream, sorted(set(self.chosen["item"])))
@@ -41,14 +47,26 @@ class Validation:
         return ranks.link_metrics(found, self.chosen["property"].to_numpy())["mrr"]
 
 
-def triples_at(store: Store, split: str, places: NDArray[np.int64]) -> pa.Table:
-    """The triples at these places of `store.triples((split,))`, in the order of the places, read block by block."""
-    order = np.argsort(places)
-    ascending, passed = places[order], 0
-    found = [store.triples_of((), (split,))]
-    for block in store.item_blocks() if len(places) else ():
-        part = store.triples_of(block, (split,))
-        first, end = np.searchsorted(ascending, (passed, passed + len(part)))
-        found.append(part.take(ascending[first:end] - passed))
-        passed += len(part)
-    return pa.concat_tables(found).take(np.argsort(order))
+def drawn_triples(store: Store, most: int, seed: int) -> pa.Table:
+    """The first `most` of the triples to select by, in a drawn order; read block by block, no more than that kept."""
+    kept, draws, passed = store.triples_of((), ("valid",)), np.empty(0), 0
+    for block in store.item_blocks() if most else ():
+        part = store.triples_of(block, ("valid",))
+        part = part.filter(pa.array(in_part(store, part, "select")))
+        places = np.arange(passed, passed + len(part))
+        draws = np.concatenate([draws, rng.uniform(np.full(len(part), rng.key(seed, "valid")), places)])
+        first = np.argsort(draws, kind="stable")[:most]
+        kept, draws, passed = pa.concat_tables([kept, part]).take(first), draws[first], passed + len(part)
+    return kept
+
+
+def in_part(store: Store, triples: pa.Table, part: Part) -> NDArray[np.bool_]:
+    """Which of the triples (column item) belong to this part: half of the groups (field `group`), an item without one
+    being its own."""
+    items = triples["item"].to_numpy()
+    names = items
+    if "group" in store.item_fields():
+        own = store.item_features(store.item_ords(items.tolist()), ("group",))["group"]
+        names = np.where(pd.isna(own), items, own)
+    selects = rng.uniform(rng.item_keys(names, "parts of valid"), np.array([0])) < 0.5
+    return selects if part == "select" else ~selects

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -12,7 +11,7 @@ import graphstore
 from graphstore import Store
 from k3m import rng, train
 from k3m.config import Config
-from k3m.validation import Validation, triples_at
+from k3m.validation import Validation, in_part
 from tests.catalogues import tiny_catalogue
 from tests.k3m.conftest import TINY
 from tests.stores import ADOPTED, DATABASES, KINDS, STREAMED, store_of
@@ -24,15 +23,6 @@ def any_store(request: pytest.FixtureRequest) -> Iterator[Store]:
         yield opened
 
 
-def test_triples_at_places_are_those_of_the_whole_list(any_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graphstore.store.BLOCK", 7)
-    whole = any_store.triples(("valid",))
-    places = np.random.default_rng(0).permutation(len(whole))
-    assert len(places) > 10
-    for asked in (places, places[:3], places[:0], np.array([len(whole) - 1, 0])):
-        assert triples_at(any_store, "valid", asked).equals(whole.take(pa.array(asked)))
-
-
 def test_validation_ranks_the_first_of_a_drawn_order_and_knows_their_items(
     any_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -40,11 +30,29 @@ def test_validation_ranks_the_first_of_a_drawn_order_and_knows_their_items(
     config = Config.from_preset("small", [*TINY, "train.eval_triples=5", "train.seed=3"])
     found = Validation.of(any_store, config.train)
     valid, every = any_store.triples(("valid",)), any_store.triples((None, *any_store.counts().splits)).to_pandas()
-    expected = valid.take(pa.array(rng.order(len(valid), 3, "valid")[:5]))
+    to_select = valid.filter(pa.array(in_part(any_store, valid, "select")))
+    assert 5 < len(to_select) < len(valid)
+    expected = to_select.take(pa.array(rng.order(len(to_select), 3, "valid")[:5]))
     pd.testing.assert_frame_equal(found.chosen, expected.to_pandas())
     of_items = every[every["item"].isin(found.chosen["item"])]
     assert len(of_items) < len(every)
     pd.testing.assert_frame_equal(found.known, of_items.reset_index(drop=True))
+
+
+def test_the_parts_of_valid_are_halves_of_its_groups() -> None:
+    """Each group in one part, whichever of its items has the triple; by name, so that all runs agree."""
+    tables = tiny_catalogue(400)
+    groups = [f"style {number // 2}" if number < 200 else None for number in range(400)]
+    tables.items["group"] = pd.Series(groups, dtype=object)
+    with graphstore.from_tables(tables.items, tables.triples, tables.properties, tables.images) as store:
+        valid = store.triples(("valid",))
+        selects, calibrates = (in_part(store, valid, part) for part in ("select", "calibrate"))
+    assert (selects != calibrates).all()
+    table = pd.DataFrame({"item": valid["item"].to_pylist(), "selects": selects})
+    table["group"] = table["item"].map(dict(zip(tables.items["id"], groups, strict=True))).fillna(table["item"])
+    of_group = table.groupby("group")["selects"].agg(["mean", "first"])
+    assert set(of_group["mean"]) == {0.0, 1.0}
+    assert 0.4 < of_group["first"].mean() < 0.6
 
 
 def test_without_validation_nothing_is_read_for_it(any_store: Store, tmp_path: Path) -> None:
