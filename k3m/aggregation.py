@@ -1,8 +1,10 @@
 """Item initialisation and structure aggregation (paper.md 2.2.3 and 2.2.4).
 
 Legend: B items, L tokens, M objects, S strings, E triples, H heads, D width, G
-that of the image stream, Z shared values.
+that of the image stream, C that of items where it is another, Z shared values.
 """
+
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,12 +18,17 @@ and distances to property values, which have unit variance, must follow from wha
 
 
 class ItemInitialisation(nn.Module):
-    """c = mean_pooling(h_t, W0 h_i) over valid tokens and objects; an item that has neither starts from zero."""
+    """c = mean_pooling(h_t, W0 h_i) over valid tokens and objects; an item that has neither starts from zero.
 
-    def __init__(self, width: int, image_width: int, dropout: float = 0.0) -> None:
+    Args:
+        widen: from the text's width to the item's, where that is another one.
+    """
+
+    def __init__(self, width: int, image_width: int, dropout: float = 0.0, widen: nn.Module | None = None) -> None:
         super().__init__()
         self.w0 = nn.Linear(image_width, width)
         self.dropout = nn.Dropout(dropout)
+        self.widen = widen or nn.Identity()
 
     def forward(
         self,
@@ -29,9 +36,18 @@ class ItemInitialisation(nn.Module):
         text_valid: Bool[Tensor, "B L"],
         image: Float[Tensor, "B M G"],
         image_valid: Bool[Tensor, "B M"],
-    ) -> Float[Tensor, "B D"]:
+    ) -> Float[Tensor, "B C"]:
         total = (text * text_valid[..., None]).sum(1) + (self.w0(image) * image_valid[..., None]).sum(1)
-        return self.dropout(total / (text_valid.sum(1) + image_valid.sum(1)).clamp(min=1)[:, None])
+        return self.dropout(self.widen(total / (text_valid.sum(1) + image_valid.sum(1)).clamp(min=1)[:, None]))
+
+
+@dataclass(frozen=True)
+class ScoredTriples:
+    """t_x and b_x of every visible triple and head, and the row of its item."""
+
+    triple: Float[Tensor, "E H D"]
+    score: Float[Tensor, "E H"]
+    item: Int[Tensor, " E"]
 
 
 class SharedValues(nn.Module):
@@ -72,29 +88,30 @@ class StructureAggregation(nn.Module):
         for matrix in (self.w1_item, self.w1_property, self.w1_value, self.w3):
             matrix.weight.data.mul_(GAIN)
 
-    def forward(
+    def score(
         self,
         item: Float[Tensor, "B D"],
         strings: Float[Tensor, "S D"],
         triple_item: Int[Tensor, " E"],
         triple_property: Int[Tensor, " E"],
         triple_value: Int[Tensor, " E"],
-    ) -> Float[Tensor, "B D"]:
+    ) -> ScoredTriples:
+        """The triples, whose properties and values are rows of `strings`."""
+        triple_EHD = (
+            self.w1_item(item)[triple_item]
+            + _of_used(self.w1_property, strings, triple_property)
+            + _of_used(self.w1_value, strings, triple_value)
+        ).unflatten(1, (self.heads, -1))
+        return ScoredTriples(triple_EHD, leaky_relu((triple_EHD * self.w2).sum(-1), 0.2), triple_item)
+
+    def forward(self, item: Float[Tensor, "B D"], triples: ScoredTriples) -> Float[Tensor, "B D"]:
         """c*; an item without triples keeps W3 c."""
-        triple_EHD, score_EH = self._scored(item, strings, triple_item, triple_property, triple_value)
-        weight_EH = softmax(score_EH, triple_item, num_nodes=len(item))
-        weighted_EHD = weight_EH[..., None] * triple_EHD
-        neighbourhood_BHD = scatter(weighted_EHD, triple_item, dim=0, dim_size=len(item), reduce="sum")
+        weight_EH = softmax(triples.score, triples.item, num_nodes=len(item))
+        weighted_EHD = weight_EH[..., None] * triples.triple
+        neighbourhood_BHD = scatter(weighted_EHD, triples.item, dim=0, dim_size=len(item), reduce="sum")
         return self.w3(item) + elu(neighbourhood_BHD.mean(1))
 
-    def leave_one_out(
-        self,
-        item: Float[Tensor, "B D"],
-        strings: Float[Tensor, "S D"],
-        triple_item: Int[Tensor, " E"],
-        triple_property: Int[Tensor, " E"],
-        triple_value: Int[Tensor, " E"],
-    ) -> Float[Tensor, "E D"]:
+    def leave_one_out(self, item: Float[Tensor, "B D"], triples: ScoredTriples) -> Float[Tensor, "E D"]:
         """For each triple y its item's c* from the item's other triples, in closed form per head (paper.md 2.3):
         (sum_x a_x t_x - a_y t_y) / (1 - a_y). An item's only triple leaves W3 c.
 
@@ -102,8 +119,7 @@ class StructureAggregation(nn.Module):
         value of y. So the triple with the highest score, `leader`, is kept apart from the sums of the others, which
         are relative to the highest score among them: no denominator is below 1.
         """
-        triple_EHD, score_EH = self._scored(item, strings, triple_item, triple_property, triple_value)
-        triple_EHD, score_EH = triple_EHD.float(), score_EH.float()
+        triple_EHD, score_EH, triple_item = triples.triple.float(), triples.score.float(), triples.item
         alone_E = torch.bincount(triple_item, minlength=len(item))[triple_item] == 1
         leads_EH, leader_EH = _leaders(score_EH, triple_item, len(item))
         highest_EH = score_EH.gather(0, leader_EH)
@@ -127,21 +143,11 @@ class StructureAggregation(nn.Module):
         rest_ED = rest_ED.to(item.dtype).masked_fill(alone_E[:, None], 0.0)
         return self.w3(item)[triple_item] + elu(rest_ED)
 
-    def _scored(
-        self,
-        item: Float[Tensor, "B D"],
-        strings: Float[Tensor, "S D"],
-        triple_item: Int[Tensor, " E"],
-        triple_property: Int[Tensor, " E"],
-        triple_value: Int[Tensor, " E"],
-    ) -> tuple[Float[Tensor, "E H D"], Float[Tensor, "E H"]]:
-        """t_x and b_x of every triple and head."""
-        triple_EHD = (
-            self.w1_item(item)[triple_item]
-            + self.w1_property(strings)[triple_property]
-            + self.w1_value(strings)[triple_value]
-        ).unflatten(1, (self.heads, -1))
-        return triple_EHD, leaky_relu((triple_EHD * self.w2).sum(-1), 0.2)
+
+def _of_used(matrix: nn.Linear, strings: Float[Tensor, "S D"], rows: Int[Tensor, " E"]) -> Float[Tensor, "E HD"]:
+    """Of the strings that triples have: a batch holds many more, those that replace them."""
+    used, place = rows.unique(return_inverse=True)
+    return matrix(strings[used])[place]
 
 
 def _summed(weight_EH: Float[Tensor, "E H"], triple_EHD: Float[Tensor, "E H D"]) -> Float[Tensor, "E D"]:

@@ -169,6 +169,8 @@ class ModelConfig:
     """IFFM variant (paper.md 2.2.2): mean, soft, hard, or off."""
     presence: bool = False
     """The gates of soft and hard are told whether the item has a title and a photograph."""
+    item_width: int = 0
+    """Width of items, properties and values where they are aggregated and compared; 0: the text's, as in the paper."""
     aggregation_heads: int = 8
     """H of the structure aggregation."""
     shared_values: bool = False
@@ -176,6 +178,10 @@ class ModelConfig:
     numbers."""
     dropout: float = 0.1
     """Dropout after every sublayer of the Transformers, and of the item before its triples are aggregated."""
+
+    @property
+    def items_width(self) -> int:
+        return self.item_width or self.width
 
     @property
     def text_size(self) -> "LayerSize":
@@ -354,8 +360,8 @@ class Config:
             )
         if self.model.shared_values and len(self.data.fan_out) != 2:
             raise ValueError(f"model.shared_values needs a data.fan_out of two numbers (got {self.data.fan_out})")
-        if self.loss.score == "complex" and self.model.width % 2:
-            raise ValueError(f"loss.score = complex needs an even model.width (got {self.model.width})")
+        if self.loss.score == "complex" and self.model.items_width % 2:
+            raise ValueError(f"loss.score = complex needs items of an even width (got {self.model.items_width})")
 
     @classmethod
     def from_preset(cls, preset: str, settings: Sequence[str] = ()) -> Self:

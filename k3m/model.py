@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from k3m.aggregation import ItemInitialisation, SharedValues, StructureAggregation
+from k3m.aggregation import ItemInitialisation, ScoredTriples, SharedValues, StructureAggregation
 from k3m.batch import ProductBatch
 from k3m.config import Config
 from k3m.front_ends import image_front
@@ -61,7 +61,8 @@ class Outputs:
     """Fused image."""
     initial: Float[Tensor, "B D"]
     """c, the item before its triples were aggregated."""
-    knowledge: Knowledge
+    triples: ScoredTriples
+    """What was aggregated."""
     strings: Float[Tensor, "S D"]
     """p and v: the batch's property and value strings."""
 
@@ -89,10 +90,13 @@ class K3M(nn.Module):
         self.interactor = CoAttention(model)
         self.fuse_text = InitialInteractiveFusion(width, model.fusion, modalities)
         self.fuse_image = InitialInteractiveFusion(images.width, model.fusion, modalities)
-        self.initialise = ItemInitialisation(width, images.width, dropout)
-        self.share = SharedValues(width) if model.shared_values else None
-        self.aggregate = StructureAggregation(width, model.aggregation_heads)
-        self.inverse = nn.Linear(width, width) if config.loss.reciprocal else None
+        items = model.items_width
+        self.widen = nn.Identity() if items == width else nn.Linear(width, items)
+        widen = nn.Identity() if items == width else nn.Linear(width, items)
+        self.initialise = ItemInitialisation(width, images.width, dropout, widen)
+        self.share = SharedValues(items) if model.shared_values else None
+        self.aggregate = StructureAggregation(items, model.aggregation_heads)
+        self.inverse = nn.Linear(items, items) if config.loss.reciprocal else None
         self.mlm_head = MaskedLanguageHead(width, self.text_encoder.embedding)
         self.mom_head = MaskedObjectHead(images.width, self.image_encoder.front.target)
         _initialise_weights(self)
@@ -100,7 +104,7 @@ class K3M(nn.Module):
     def forward(self, batch: ProductBatch) -> Outputs:
         text, text_mask = self.text_encoder(batch.title), batch.title != self.pad
         image, image_mask = self.image_encoder(batch.photographs, batch.objects_zeroed)
-        strings = self.text_encoder.encode_strings(batch.strings)
+        strings = self.encode_strings(batch.strings)
         knowledge = self._read(batch, strings)
 
         text_informed, image_informed = self.interactor(text, text_mask, image, image_mask)
@@ -113,8 +117,14 @@ class K3M(nn.Module):
         initial = every[: len(batch.item)]
         if self.share is not None:
             knowledge = self._shared(batch, every, knowledge)
-        item = self.aggregate(initial, knowledge.vectors, batch.triple_item, knowledge.property, knowledge.value)
-        return Outputs(item, text, image, initial, knowledge, strings)
+        triples = self.aggregate.score(
+            initial, knowledge.vectors, batch.triple_item, knowledge.property, knowledge.value
+        )
+        return Outputs(self.aggregate(initial, triples), text, image, initial, triples, strings)
+
+    def encode_strings(self, tokens: Int[Tensor, "S W"]) -> Float[Tensor, "S D"]:
+        """p and v, as wide as items."""
+        return self.widen(self.text_encoder.encode_strings(tokens))
 
     def _read(self, batch: ProductBatch, strings: Float[Tensor, "S D"]) -> Knowledge:
         """The visible triples' properties and values, string by string or in their item's sequence."""
@@ -123,7 +133,7 @@ class K3M(nn.Module):
         assert batch.segments is not None
         number = 2 * len(batch.triple_item)
         place = torch.arange(0, number, 2, device=strings.device)
-        vectors = self.text_encoder.encode_segments(batch.sequences, batch.segments, number)
+        vectors = self.widen(self.text_encoder.encode_segments(batch.sequences, batch.segments, number))
         return Knowledge(vectors, place, place + 1)
 
     def _shared(self, batch: ProductBatch, every: Float[Tensor, "A D"], knowledge: Knowledge) -> Knowledge:
@@ -213,8 +223,7 @@ class K3M(nn.Module):
         item = out.item.float()[batch.hidden_item]
         if batch.hidden_edge is None:
             return item
-        triples = batch.triple_item, out.knowledge.property, out.knowledge.value
-        without = self.aggregate.leave_one_out(out.initial, out.knowledge.vectors, *triples).float()
+        without = self.aggregate.leave_one_out(out.initial, out.triples).float()
         shown = batch.hidden_edge >= 0
         return item.masked_scatter(shown[:, None], without[batch.hidden_edge[shown]])
 

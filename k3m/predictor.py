@@ -23,7 +23,7 @@ def embed(
     """c* of the items (ordinals of the stream's store), from all of their training triples, less the modalities in
     `without`."""
     vectors = list(embedded(model, stream, items, without, progress))
-    return torch.cat(vectors) if vectors else torch.empty(0, model.config.model.width)
+    return torch.cat(vectors) if vectors else torch.empty(0, model.config.model.items_width)
 
 
 @torch.inference_mode()
@@ -70,4 +70,4 @@ class ModelPredictor:
     def _strings(self, texts: Sequence[str]) -> Float[Tensor, "S D"]:
         tokens = self.stream.tokenizer.strings(texts, self.model.config.text.string_tokens)
         device = next(self.model.parameters()).device
-        return self.model.text_encoder.encode_strings(torch.from_numpy(tokens).to(device)).float().cpu()
+        return self.model.encode_strings(torch.from_numpy(tokens).to(device)).float().cpu()

@@ -12,6 +12,14 @@ def _graph() -> tuple[torch.Tensor, ...]:
     return items, strings, triple_item, torch.tensor([0, 1, 0, 1, 0, 1]), torch.tensor([2, 3, 4, 2, 3, 3])
 
 
+def _aggregated(layer: StructureAggregation, items: torch.Tensor, *graph: torch.Tensor) -> torch.Tensor:
+    return layer(items, layer.score(items, *graph))
+
+
+def _left_out(layer: StructureAggregation, items: torch.Tensor, *graph: torch.Tensor) -> torch.Tensor:
+    return layer.leave_one_out(items, layer.score(items, *graph))
+
+
 def test_equals_the_paper_read_item_by_item() -> None:
     items, strings, triple_item, prop, value = _graph()
     layer = StructureAggregation(6, heads=3)
@@ -30,24 +38,26 @@ def test_equals_the_paper_read_item_by_item() -> None:
             b = torch.stack([leaky_relu(layer.w2[head] @ t_x, 0.2) for t_x in t]) if t else torch.empty(0)
             heads.append(sum((a * t_x for a, t_x in zip(b.softmax(0), t, strict=True)), torch.zeros(6)))
         expected.append(layer.w3(c) + elu(torch.stack(heads).mean(0)))
-    found = layer(items, strings, triple_item, prop, value)
+    found = _aggregated(layer, items, strings, triple_item, prop, value)
     assert torch.allclose(found, torch.stack(expected), atol=1e-6)  # fp32, sums in another order
 
 
 def test_order_of_triples_and_batch_mates_change_nothing() -> None:
     items, strings, triple_item, prop, value = _graph()
     layer = StructureAggregation(6, heads=8)
-    whole = layer(items, strings, triple_item, prop, value)
+    whole = _aggregated(layer, items, strings, triple_item, prop, value)
     shuffled = torch.tensor([2, 0, 1, 3, 5, 4])
-    assert torch.allclose(layer(items, strings, triple_item, prop[shuffled], value[shuffled]), whole, atol=1e-6)
-    alone = layer(items[:1], strings, triple_item[:3], prop[:3], value[:3])
+    assert torch.allclose(
+        _aggregated(layer, items, strings, triple_item, prop[shuffled], value[shuffled]), whole, atol=1e-6
+    )
+    alone = _aggregated(layer, items[:1], strings, triple_item[:3], prop[:3], value[:3])
     assert torch.allclose(alone, whole[:1], atol=1e-6)
 
 
 def test_an_item_without_triples_keeps_its_own_vector() -> None:
     items, strings, *_ = _graph()
     layer, none = StructureAggregation(6, heads=2), torch.empty(0, dtype=torch.long)
-    assert torch.allclose(layer(items, strings, none, none, none), layer.w3(items))
+    assert torch.allclose(_aggregated(layer, items, strings, none, none, none), layer.w3(items))
 
 
 def test_initialisation_is_the_mean_over_valid_tokens_and_objects_only() -> None:
@@ -66,10 +76,10 @@ def test_leave_one_out_equals_really_leaving_out(sharpness: float) -> None:
     items, strings, triple_item, prop, value = _graph()
     layer = StructureAggregation(6, heads=3)
     layer.w2.data.mul_(sharpness)
-    closed = layer.leave_one_out(items, strings, triple_item, prop, value)
+    closed = _left_out(layer, items, strings, triple_item, prop, value)
     for edge in range(len(triple_item)):
         rest = torch.arange(len(triple_item)) != edge
-        without = layer(items, strings, triple_item[rest], prop[rest], value[rest])
+        without = _aggregated(layer, items, strings, triple_item[rest], prop[rest], value[rest])
         assert torch.allclose(closed[edge], without[triple_item[edge]], atol=1e-5)  # fp32, a difference of sums
 
 
@@ -77,8 +87,8 @@ def test_triples_of_equal_score_leave_one_another() -> None:
     items, strings, triple_item, prop, value = _graph()
     layer = StructureAggregation(6, heads=2)
     layer.w2.data.zero_()
-    closed = layer.leave_one_out(items, strings, triple_item, prop, value)
-    without = layer(items, strings, triple_item[1:], prop[1:], value[1:])
+    closed = _left_out(layer, items, strings, triple_item, prop, value)
+    without = _aggregated(layer, items, strings, triple_item[1:], prop[1:], value[1:])
     assert torch.allclose(closed[0], without[0], atol=1e-6)
 
 
@@ -90,7 +100,7 @@ def test_a_left_out_value_changes_nothing_however_sharp_the_attention(sharpness:
     layer.w2.data.mul_(sharpness)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         vectors = [
-            layer.leave_one_out(items, strings, triple_item, prop, torch.tensor([other, *value[1:].tolist()]))[0]
+            _left_out(layer, items, strings, triple_item, prop, torch.tensor([other, *value[1:].tolist()]))[0]
             for other in range(len(strings))
         ]
     assert all(torch.allclose(vector, vectors[0], atol=1e-6) for vector in vectors[1:])
@@ -105,11 +115,11 @@ def test_gradients_equal_those_of_really_leaving_out(sharpness: float) -> None:
 
     def really(c: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
         rests = [torch.arange(6) != edge for edge in range(6)]
-        wholes = [layer(c, s, triple_item[rest], prop[rest], value[rest]) for rest in rests]
+        wholes = [_aggregated(layer, c, s, triple_item[rest], prop[rest], value[rest]) for rest in rests]
         return torch.stack([whole[item] for whole, item in zip(wholes, triple_item, strict=True)])
 
     def closed(c: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
-        return layer.leave_one_out(c, s, triple_item, prop, value)
+        return _left_out(layer, c, s, triple_item, prop, value)
 
     found = []
     for vectors in (closed, really):

@@ -178,6 +178,19 @@ def test_streams_of_different_widths_as_the_paper_has_them(stream: Stream, confi
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+def test_items_may_be_wider_than_text(stream: Stream, config: Config) -> None:
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, item_width=40))
+    model = K3M(config, stream.tokenizer.vocabulary)
+    batch = next(iter(stream.training(epoch=0)))
+    out = model(batch)
+    assert (out.item.shape[-1], out.strings.shape[-1], out.text.shape[-1]) == (40, 40, 16)
+    _losses(model, batch)["loss"].backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    predictor = ModelPredictor.of(model, stream, stream.store.item_ids(np.arange(3)).tolist())
+    assert predictor.vectors.shape == (3, 40)
+    assert np.isfinite(predictor.score("size", list(predictor.row))).all()
+
+
 def test_parameters_are_counted_once_each(stream: Stream, config: Config) -> None:
     model = K3M(config, stream.tokenizer.vocabulary)
     counts = parameter_counts(model)
@@ -198,6 +211,6 @@ def test_candidates_are_scored_as_they_were_trained(stream: Stream, config: Conf
     out = model(next(iter(stream.evaluation(np.arange(8)))))
     values = stream.candidates.of("size").tolist()
     strings = stream.tokenizer.strings(["size", *(f"size{OF}{value}" for value in values)], 16)
-    encoded = model.text_encoder.encode_strings(torch.from_numpy(strings))
+    encoded = model.encode_strings(torch.from_numpy(strings))
     expected = plausibility(out.item[:, None], encoded[:1], encoded[None, 1:], loss)
     assert np.allclose(predictor.score("size", items), expected.detach().numpy(), atol=1e-5)
