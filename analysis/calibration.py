@@ -46,6 +46,10 @@ _WIDE = 8.0  # range of the pooled log temperature about the log of the scores' 
 _OWN = 2.0  # of a property's about the pooled one: where all answers are right, the best would be minus infinity
 
 
+class TooFewQuestions(ValueError):
+    """Too few to fit a calibration on."""
+
+
 @dataclass(frozen=True)
 class Curve:
     """How often first answers are right, by their probability: straight lines between m points, never falling."""
@@ -61,8 +65,9 @@ class Curve:
         probability, right, n = first["confidence"].to_numpy(), first["right"].to_numpy(), len(first)
         bins = list(equal_bins(probability, max(1, n // BIN)))
         middles, shares = (np.array([of[rows].mean() for rows in bins]) for of in (probability, right))
-        isotonic = IsotonicRegression(y_min=1 / (n + 2), y_max=1 - 1 / (n + 2))
-        return cls(middles, isotonic.fit_transform(middles, shares, [len(rows) for rows in bins]), n)
+        isotonic = IsotonicRegression(y_min=1 / (n + 2), y_max=1 - 1 / (n + 2), out_of_bounds="clip")
+        isotonic.fit(middles, shares, sample_weight=[len(rows) for rows in bins])
+        return cls(middles, isotonic.predict(middles), n)
 
     def __call__(self, probability: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
         """Beyond the first and the last point as there."""
@@ -99,7 +104,7 @@ class Calibration:
             known: all true triples; an item's others do not compete.
 
         Raises:
-            ValueError: for fewer than `LEAST` triples whose value is a candidate.
+            TooFewQuestions: for fewer than `LEAST` triples whose value is a candidate.
             NonFiniteScores: from a predictor that gives a NaN or an infinity.
         """
         return cls.of(gathered(predictor, triples, known, candidates))
@@ -111,7 +116,7 @@ class Calibration:
         seen = [part.take(part.true != UNSEEN) for part in parts]
         seen = [part for part in seen if len(part.true)]
         if (n := sum(len(part.true) for part in seen)) < LEAST:
-            raise ValueError(f"expected {LEAST} or more triples to calibrate on, whose value training has (got {n})")
+            raise TooFewQuestions(f"expected {LEAST} or more triples to calibrate on, whose value training has (got {n})")
         pooled = _pooled(seen)
         scaled = cls(float(np.exp(pooled)), {part.property: _own(part, pooled) for part in seen})
         first = pd.concat(
@@ -237,7 +242,7 @@ def _own(part: Questions, pooled: float) -> float:
 
 def _least(loss: Callable[[float], float], middle: float, range: float) -> float:
     """Where the loss is least; it has one minimum, being convex in 1/T."""
-    return float(minimize_scalar(loss, bounds=(middle - range, middle + range), method="bounded").x)
+    return float(minimize_scalar(loss, bounds=(middle - range, middle + range), method="bounded", options={"xatol": 0.01}).x)
 
 
 def _loss(part: Questions, log_temperature: float) -> float:
