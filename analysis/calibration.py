@@ -5,8 +5,8 @@
    least on all questions.
 2. Confidence: isotonic regression (Zadrozny and Elkan 2002) of whether the first answer is right on its probability,
    over bins of 50 questions, with straight lines between them. A property with 100 questions or more has a curve of its
-   own, which counts n/(n + 100) against the pooled one; the pooled one counts as much against the probability as it was.
-   The other candidates keep their shares of the rest, and none comes before the first.
+   own, which counts n/(n + 100) against the pooled one; the pooled one counts as much against the probability as it
+   was. The other candidates keep their shares of the rest, and none comes before the first.
 
 Fitted on the calibrate part of split `valid` (`k3m.validation.in_part`), which nothing else is chosen by. It holds for
 values that are missing as those were kept back. A true value that is no candidate has the probability 0.
@@ -116,11 +116,16 @@ class Calibration:
         seen = [part.take(part.true != UNSEEN) for part in parts]
         seen = [part for part in seen if len(part.true)]
         if (n := sum(len(part.true) for part in seen)) < LEAST:
-            raise TooFewQuestions(f"expected {LEAST} or more triples to calibrate on, whose value training has (got {n})")
+            raise TooFewQuestions(
+                f"expected {LEAST} or more triples to calibrate on, whose value training has (got {n})"
+            )
         pooled = _pooled(seen)
         scaled = cls(float(np.exp(pooled)), {part.property: _own(part, pooled) for part in seen})
         first = pd.concat(
-            [judged(scaled.scaled(part.property, part.scores, part.known), part.true).assign(property=part.property) for part in parts],
+            [
+                judged(scaled.scaled(part.property, part.scores, part.known), part.true).assign(property=part.property)
+                for part in parts
+            ],
             ignore_index=True,
         )
         curves = {str(name): Curve.fit(rows) for name, rows in first.groupby("property") if len(rows) >= 2 * BIN}
@@ -242,7 +247,9 @@ def _own(part: Questions, pooled: float) -> float:
 
 def _least(loss: Callable[[float], float], middle: float, range: float) -> float:
     """Where the loss is least; it has one minimum, being convex in 1/T."""
-    return float(minimize_scalar(loss, bounds=(middle - range, middle + range), method="bounded", options={"xatol": 0.01}).x)
+    return float(
+        minimize_scalar(loss, bounds=(middle - range, middle + range), method="bounded", options={"xatol": 0.01}).x
+    )
 
 
 def _loss(part: Questions, log_temperature: float) -> float:

@@ -2,12 +2,12 @@
 
 Split conformal prediction (Vovk et al. 2005): candidates stand in the set whose probability is at least a limit. The
 limit is what all but a share of 1 - level of the true values' probabilities reach, counted so that it holds for one
-more question too: the ceil((n + 1) level)-th largest of n. On fashion such sets (LAC, Sadinle et al. 2019) are smaller than
-sets that add up candidates until the level is reached (APS, Romano et al. 2020); docs/log.md has the figures. Nothing is
-drawn.
+more question too: the ceil((n + 1) level)-th largest of n. On fashion such sets (LAC, Sadinle et al. 2019) are smaller
+than sets that add up candidates until the level is reached (APS, Romano et al. 2020); docs/log.md has the figures.
+Nothing is drawn.
 
-A property with data enough has a limit of its own; the others share one. Coverage holds on average over the questions of
-each, for values that are missing as those were kept back. A true value that is no candidate is in no set, and counts
+A property with data enough has a limit of its own; the others share one. Coverage holds on average over the questions
+of each, for values that are missing as those were kept back. A true value that is no candidate is in no set, and counts
 against the coverage. A set has one value at least.
 
 Legend: n questions, K candidates.

@@ -123,9 +123,7 @@ def _parts(asked: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]
                 yield {"split": split, "by": by, "name": name}, part
 
 
-def _rows(
-    named: dict[str, Any], part: pd.DataFrame, answers: Mapping[str, pd.DataFrame]
-) -> Iterator[dict[str, Any]]:
+def _rows(named: dict[str, Any], part: pd.DataFrame, answers: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
     found = {name: own.loc[part.index] for name, own in answers.items() if part.index.isin(own.index).all()}
     scored = {
         (name, metric): 1 / own["rank"] if metric == "mrr" else (own["rank"] <= 1).astype(float)

@@ -56,14 +56,12 @@ def diagram(confidence: Float64[np.ndarray, " n"], right: Bool[np.ndarray, " n"]
 
 
 def equal_bins(confidence: Float64[np.ndarray, " n"], bins: int) -> Iterator[Int64[np.ndarray, " m"]]:
-    """Places of the questions by rising confidence, in `bins` parts that differ in size by one at most; no empty ones."""
+    """Places of the questions by rising confidence, in `bins` parts that differ in size by one at most, none empty."""
     order = np.argsort(confidence, kind="stable")
     yield from np.array_split(order, min(bins, len(order))) if len(order) else ()
 
 
-def calibration_error(
-    confidence: Float64[np.ndarray, " n"], right: Bool[np.ndarray, " n"], bins: int = BINS
-) -> float:
+def calibration_error(confidence: Float64[np.ndarray, " n"], right: Bool[np.ndarray, " n"], bins: int = BINS) -> float:
     """Expected calibration error: the mean over questions of their bin's |precision - confidence|; NaN for none."""
     points = diagram(confidence, right, bins)
     if points.empty:

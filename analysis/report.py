@@ -57,8 +57,9 @@ class Findings:
     hits_at_1_low, hits_at_1_high (95 % intervals, NaN where they were not drawn), mrr_optimistic, mrr_pessimistic,
     hits_at_1_optimistic, hits_at_1_pessimistic, amri, adjusted_mrr (0 is chance, 1 perfect)."""
     calibration: pd.DataFrame | None = None
-    """A row a split and predictor: split, predictor, n, ece_before, ece, brier_before, brier, log_loss_before, log_loss,
-    coverage_95, set_size_95, coverage_99, set_size_99. None where the store has no triples to calibrate on."""
+    """A row a split and predictor: split, predictor, n, ece_before, ece, brier_before, brier, log_loss_before,
+    log_loss, coverage_95, set_size_95, coverage_99, set_size_99. None where the store has too few triples to calibrate
+    on."""
     reliability: pd.DataFrame | None = None
     """Points of reliability diagrams, bins of equal mass: split, predictor, when (`before`, `after`), confidence,
     precision, n."""

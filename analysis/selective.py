@@ -1,9 +1,9 @@
 """Answer less, be right more often: the confidence from which first answers are right in 95 (99) % of all cases.
 
-The threshold is the least confidence at and above which answers, as many as there were of them among the n calibration
-questions, are right with the precision asked for at a one-sided 95 % lower bound (Clopper and Pearson 1934), so that it
-holds for further questions too. A property that could show the precision, would it be right throughout (59 questions for
-95 %, 299 for 99 %), has a threshold of its own, or none where it falls short; the others share one.
+The threshold is the least confidence at and above which the calibration questions' answers are right with the precision
+asked for even at the lower end of a one-sided 95 % interval (Clopper and Pearson 1934), so that it holds for further
+questions too. A property that could show the precision, were all its answers right (59 questions for 95 %, 299 for
+99 %), has a threshold of its own, or none where it falls short; the others share one.
 
 Legend: n questions.
 """
@@ -75,7 +75,13 @@ class Thresholds:
     def table(self) -> pd.DataFrame:
         """In the form of `report.Findings.thresholds`."""
         rows = [
-            (name, self.precision, self.own.get(name, self.pooled), n if name in self.own else self.n, name not in self.own)
+            (
+                name,
+                self.precision,
+                self.own.get(name, self.pooled),
+                n if name in self.own else self.n,
+                name not in self.own,
+            )
             for name, n in self.counts.items()
         ]
         return pd.DataFrame(rows, columns=["property", "precision", "confidence", "n", "pooled"])
@@ -98,8 +104,7 @@ def curve(confidence: Float64[np.ndarray, " n"], right: Bool[np.ndarray, " n"]) 
     """Precision at each coverage: coverage (share of the questions answered), precision, confidence (the least among
     these answers); `POINTS` rows at most, by rising coverage. Answers of one confidence are given together."""
     steps = _steps(confidence, right)
-    shown = np.unique(np.linspace(0, len(steps) - 1, POINTS).round().astype(int)) if len(steps) else []
-    kept = steps.iloc[shown]
+    kept = steps.iloc[np.linspace(0, len(steps) - 1, min(POINTS, len(steps))).round().astype(int)]
     return pd.DataFrame(
         {
             "coverage": kept["n"] / max(1, len(confidence)),
@@ -113,7 +118,9 @@ def _steps(confidence: Float64[np.ndarray, " n"], right: Bool[np.ndarray, " n"])
     """A row a distinct confidence, falling: how many answers are as confident at least (n), and how many of them are
     right."""
     of_each = pd.Series(right).groupby(confidence).agg(["sum", "size"]).sort_index(ascending=False).cumsum()
-    return pd.DataFrame({"confidence": of_each.index, "right": of_each["sum"].to_numpy(), "n": of_each["size"].to_numpy()})
+    return pd.DataFrame(
+        {"confidence": of_each.index, "right": of_each["sum"].to_numpy(), "n": of_each["size"].to_numpy()}
+    )
 
 
 def _or_none(confidence: float) -> float | None:

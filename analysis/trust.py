@@ -1,17 +1,17 @@
 """How far a predictor may be trusted: its probabilities, answer sets and thresholds, fitted on one set of questions.
 
-Sets and thresholds promise something of questions that the calibration has not seen. So they are fitted on probabilities
-of a calibration that was fitted on the other four fifths of the questions; a style (`analysis.paired.groups_of`) lies in
-one fifth. The calibration that is kept is that of all questions.
+Sets and thresholds promise something of questions that the calibration has not seen. So they are fitted on the
+probabilities of a calibration that was fitted on the other four fifths of the questions; a style
+(`analysis.paired.groups_of`) lies in one fifth. The calibration that is kept is that of all questions.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int64
 
 from analysis import calibration as files
 from analysis.calibration import Calibration, gathered
@@ -36,6 +36,9 @@ class Trust:
     """By level."""
     thresholds: Mapping[float, Thresholds]
     """By precision."""
+    run: str = ""
+    """Whose scores these are: a run's name, and the fingerprint of its weights."""
+    model: str = ""
 
     @classmethod
     def fit(
@@ -62,19 +65,35 @@ class Trust:
         thresholds = {precision: Thresholds.fit(answers, precision) for precision in precisions}
         return cls(Calibration.of(parts), sets, thresholds)
 
-    def save(self, folder: Path, **described: Any) -> None:
-        """As `calibration.json`, with what else is to be known of it."""
+    def thresholds_for(self, precision: float) -> Thresholds:
+        """
+        Raises:
+            ValueError: naming the precisions that there are.
+        """
+        if precision not in self.thresholds:
+            known = ", ".join(f"{own:g}" for own in self.thresholds)
+            raise ValueError(f"the calibration has thresholds for a precision of {known} (got {precision:g})")
+        return self.thresholds[precision]
+
+    def table(self) -> pd.DataFrame:
+        """In the form of `report.Findings.thresholds`."""
+        return pd.concat([own.table() for own in self.thresholds.values()], ignore_index=True)
+
+    def save(self, folder: Path) -> None:
+        """As `calibration.json`."""
         sets = {str(level): own.to_dict() for level, own in self.sets.items()}
         thresholds = [own.to_dict() for own in self.thresholds.values()]
+        whose = {"run": self.run, "model": self.model}
         content = {"calibration": self.calibration.to_dict(), "answer_sets": sets, "thresholds": thresholds}
-        files.write(folder, described | content)
+        files.write(folder, whose | content)
 
     @classmethod
     def load(cls, folder: Path) -> "Trust":
         read = files.read(folder)
         sets = {float(level): AnswerSets.from_dict(own) for level, own in read["answer_sets"].items()}
         thresholds = [Thresholds.from_dict(own) for own in read["thresholds"]]
-        return cls(Calibration.from_dict(read["calibration"]), sets, {own.precision: own for own in thresholds})
+        by_precision = {own.precision: own for own in thresholds}
+        return cls(Calibration.from_dict(read["calibration"]), sets, by_precision, read["run"], read["model"])
 
 
 def held_out(parts: Sequence[Questions], groups: pd.Series) -> pd.DataFrame:
@@ -90,6 +109,6 @@ def held_out(parts: Sequence[Questions], groups: pd.Series) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def _folds(items: pd.Series, groups: pd.Series) -> "np.ndarray":
+def _folds(items: pd.Series, groups: pd.Series) -> Int64[np.ndarray, " n"]:
     keys = rng.item_keys(groups_of(items, groups).to_numpy(dtype=object), "folds of the calibration")
     return (rng.uniform(keys, np.array([0])) * FOLDS).astype(np.int64)

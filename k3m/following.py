@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from graphstore import IngestUnderWay, Store
 from graphstore.neo4j_store import WAIT_SECONDS
+from k3m import trained_items
 from k3m.applicability import Applicability
 from k3m.candidates import Candidates
 from k3m.run_info import read_info, write_info
@@ -56,6 +57,7 @@ class Following:
         candidates = Candidates.from_store(store)
         candidates.save(self.directory / "candidates.parquet")
         Applicability.from_store(store).save(self.directory / "applicability.parquet")
+        trained_items.record(store, self.directory)
         version = store.data_version
         self.record(version, step)
         tqdm.write(f"step {step}: {store.location} was changed by an ingest: going on with data version {version}")

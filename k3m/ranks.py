@@ -1,9 +1,9 @@
 """Filtered ranks of true values among a property's candidates: one protocol for validation, completion and every floor.
 
 Candidates are the values that training has for the property. The item's other true values are no competitors. Ties
-take the mean rank (the realistic rank; the optimistic and the pessimistic one put them behind and before). A true value that training has never seen comes one past the last candidate
-left; where no candidate is left, the rank is infinite and its reciprocal 0. Scores that are not finite are refused: a
-NaN would rank better than perfect.
+take the mean rank (the realistic rank; the optimistic and the pessimistic one put them behind and before). A true value
+that training has never seen comes one past the last candidate left; where no candidate is left, the rank is infinite
+and its reciprocal 0. Scores that are not finite are refused: a NaN would rank better than perfect.
 
 Legend: n triples, K candidates of one property.
 """
@@ -28,12 +28,20 @@ class Predictor(Protocol):
     """Whatever scores candidate values: K3M and each floor."""
 
     def score(self, property: str, items: Sequence[str]) -> Float[np.ndarray, "n K"]:
-        """Higher is better; columns in the order of `candidates.of(property)`."""
+        """Higher is better; columns in the order of `candidates.of(property)`.
+
+        Raises:
+            CannotScore: where it knows nothing of one of the items.
+        """
         ...
 
 
 class NonFiniteScores(ValueError):
     """A predictor gave NaN or an infinity."""
+
+
+class CannotScore(ValueError):
+    """A predictor knows nothing of an item that it is asked for."""
 
 
 class Ranks(NamedTuple):

@@ -2,8 +2,8 @@
 catalogue; `torchrun --nproc-per-node N -m k3m.train ...` shares each batch between N processes.
 
 The run folder then holds config.toml (resolved), tokenizer.json, candidates.parquet, run.json (store, data version,
-split manifest, visible fields, versions), metrics.jsonl, checkpoint.safetensors (to resume) and weights.safetensors
-(best on validation).
+split manifest, visible fields, versions), items.npy (which items the store had), metrics.jsonl, checkpoint.safetensors
+(to resume) and weights.safetensors (best on validation).
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ import tyro
 
 import graphstore
 from graphstore import Store
-from k3m import rng
+from k3m import rng, trained_items
 from k3m.applicability import Applicability
 from k3m.candidates import Candidates
 from k3m.config import Config
@@ -89,6 +89,7 @@ def _begin(store: Store, directory: Path, config: Config) -> None:
     tokenizer.save(directory / "tokenizer.json")
     Candidates.from_store(store).save(directory / "candidates.parquet")
     Applicability.from_store(store).save(directory / "applicability.parquet")
+    trained_items.record(store, directory)
     write_info(directory, _info(store, config))
     # Last: its presence says that the rest is there.
     (directory / "config.toml").write_text(config.to_toml(), encoding="utf-8")

@@ -10,8 +10,11 @@ import pandas as pd
 import pytest
 
 import graphstore
+from analysis import answers
 from analysis import complete as command
-from analysis.complete import Arguments, cells_of, complete, link_completion, ranked, splits_of
+from analysis.answers import answers_of, link_completion
+from analysis.complete import Arguments, cells_of, complete
+from analysis.splits import splits_of
 from k3m import ranks
 from k3m.candidates import Candidates
 from k3m.ranks import NonFiniteScores
@@ -39,7 +42,8 @@ def test_the_default_folder_is_in_the_run(written: Path) -> None:
 
 def test_metrics_have_the_keys_of_the_interface(written: Path) -> None:
     metrics = json.loads((written / "metrics.json").read_text(encoding="utf-8"))
-    assert set(metrics) == {"link_completion", "run"}
+    assert set(metrics) == {"link_completion", "evaluation", "calibration", "reliability", "selective", "run"}
+    assert metrics["calibration"] == metrics["reliability"] == metrics["selective"] == {}  # the shop has no split valid
     figures = metrics["link_completion"]["test"]
     assert set(figures) == KEYS | {"floors", "groups"}
     assert {name: set(floor) for name, floor in figures["floors"].items()} == dict.fromkeys(
@@ -55,7 +59,8 @@ def test_metrics_have_the_keys_of_the_interface(written: Path) -> None:
 
 def test_completions_hold_the_best_of_each_kept_back_and_missing_cell(written: Path) -> None:
     table = pd.read_parquet(written / "completions.parquet")
-    assert list(table) == ["item", "property", "value", "rank", "score", "split"]
+    assert list(table) == ["item", "property", "value", "rank", "score", "split", "confidence"]
+    assert table["confidence"].isna().all()
     triples = shop().triples((None, "test")).to_pandas()
     kept_back = set(triples.loc[triples["split"] == "test", ["item", "property"]].itertuples(index=False, name=None))
     every = {
@@ -142,45 +147,45 @@ class _Spy:
     def __init__(self) -> None:
         self.calls: list[tuple[int, ...]] = []
 
-    def __call__(self, scores: np.ndarray, true: np.ndarray, known: np.ndarray) -> np.ndarray:
+    def __call__(self, scores: np.ndarray, true: np.ndarray, known: np.ndarray) -> ranks.Ranks:
         self.calls.append(scores.shape)
         return _original(scores, true, known)
 
 
-_original = ranks.filtered_ranks
+_original = ranks.three_ranks
 
 
 def test_floors_and_k3m_share_one_code_path_of_ranking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spy = _Spy()
-    monkeypatch.setattr(ranks, "filtered_ranks", spy)
+    monkeypatch.setattr(answers, "three_ranks", spy)
     complete(shop(), FixedRun(tmp_path), _arguments(tmp_path), "")
     per_predictor = len({"colour", "shape", "length"})
     assert len(spy.calls) == 4 * per_predictor
     assert spy.calls[:per_predictor] * 4 == spy.calls
 
 
-def test_the_same_predictor_has_the_same_figures_as_k3m_and_as_a_floor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_predictor_has_the_same_figures_as_k3m_and_as_a_floor() -> None:
     store = shop()
     candidates = Candidates.from_store(store)
     triples = store.triples((None, "test")).to_pandas()
-    ours, same = FixedRun(Path()).predictor(store), FixedRun(Path()).predictor(store)
-    predictors: Any = {"k3m": ours, "majority": same}
-    found = ranked(predictors, triples[triples["split"] == "test"], triples, candidates)
-    assert found["k3m"].tolist() == found["majority"].tolist()
-    metrics = link_completion(found, ["majority"], {})["test"]
+    asked = triples[triples["split"] == "test"]
+    found = {
+        name: answers_of(FixedRun(Path()).predictor(store), asked, triples, candidates, None)["rank"]
+        for name in ("k3m", "majority")
+    }
+    metrics = link_completion(asked.assign(**found), ["majority"], {})["test"]
     assert {key: metrics[key] for key in KEYS} == metrics["floors"]["majority"]
 
 
 def test_default_splits_are_those_of_test_and_cold_that_the_store_has() -> None:
-    assert splits_of(shop(), FixedRun(Path()), None) == ["test"]
+    assert splits_of(shop(), Path(), {}, None) == ["test"]
 
 
 def test_a_run_that_was_refitted_on_all_triples_evaluates_nothing() -> None:
-    run = FixedRun(Path("run/refit"))
-    run.info = {"data_version": 1, "refit_of": "run"}
-    assert splits_of(shop(), run, None) == []
+    info = {"data_version": 1, "refit_of": "run"}
+    assert splits_of(shop(), Path("run/refit"), info, None) == []
     with pytest.raises(ValueError, match="run/refit was refitted on all triples: evaluate run instead"):
-        splits_of(shop(), run, ["test"])
+        splits_of(shop(), Path("run/refit"), info, ["test"])
 
 
 def test_an_absent_split_is_refused_with_those_there_are(tmp_path: Path) -> None:
@@ -233,7 +238,9 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr(command.graphstore, "open", lambda location: shop())
     words = ["--run", str(tmp_path / "run"), "--store", "shop", "--evaluate", "test", "--report", str(tmp_path / "out")]
     assert command.main([*words, "--floors", "majority", "--top", "1"]) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'out'}: metrics.json, completions.parquet and index.html\n"
+    said, last = capsys.readouterr().out.splitlines()
+    assert said == "confidences need 20 triples of split valid to calibrate on (got 0)"
+    assert last == f"{tmp_path / 'out'}: metrics.json, completions.parquet and index.html"
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
     assert list(metrics["link_completion"]["test"]["floors"]) == ["majority"]
     assert set(pd.read_parquet(tmp_path / "out" / "completions.parquet")["rank"]) == {1}
