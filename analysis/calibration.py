@@ -43,6 +43,7 @@ LEAST = 20
 NAME = "calibration.json"
 _CELLS = 2**23  # scores kept for a fit: bounds its memory and time
 _WIDE = 8.0  # range of the pooled log temperature about the log of the scores' spread
+_ROUNDING = 1e-9
 _OWN = 2.0  # of a property's about the pooled one: where all answers are right, the best would be minus infinity
 
 
@@ -156,7 +157,7 @@ class Calibration:
         several = rest > 0  # else the row has one candidate, which has 1, or none
         # The least confidence at which the second, whose share of the rest stays, does not come before the first.
         second = others.max(axis=1)
-        least = second / np.where(several, rest + second, 1)
+        least = (1 + _ROUNDING) * second / np.where(several, rest + second, 1)
         confidence = np.where(several, np.maximum(self.confidence(property, first), least), first)
         others *= ((1 - confidence) / np.where(several, rest, 1))[:, None]
         others[rows, top] = confidence

@@ -279,11 +279,11 @@ def write_proposals(store: Store, run: Run, best: pd.DataFrame, trust: Trust | N
     """Into the store, those that are confident enough; says how many of each kind."""
     chosen = best if trust is None else best[trust.thresholds_for(arguments.precision).passed(best)]
     written = store.write_predictions(chosen, run=run.name, model=run.fingerprint, created=datetime.now(UTC))
-    reached = "without confidences" if trust is None else f"that reach a precision of {arguments.precision:g}"
+    if trust is not None:
+        print(f"of {len(best)} missing cells {len(chosen)} are proposed, at a precision of {arguments.precision:g}")
     print(
-        f"{store.location}: proposals of run {run.name} {reached}, {len(chosen)} of {len(best)} missing cells: "
-        f"{written.new} new, {written.changed} changed, {written.unchanged} unchanged, {written.removed} removed, "
-        f"{written.kept} kept because of a review"
+        f"{store.location}: proposals of run {run.name}: {written.new} new, {written.changed} changed, "
+        f"{written.unchanged} unchanged, {written.removed} removed, {written.kept} kept because of a review"
     )
 
 
