@@ -4,9 +4,10 @@
    least log loss on the property's n questions, a property has n/(n + 100); the rest is the pooled log T, which has the
    least on all questions.
 2. Confidence: isotonic regression (Zadrozny and Elkan 2002) of whether the first answer is right on its probability,
-   over bins of 50 questions, with straight lines between them. A property with 100 questions or more has a curve of its
-   own, which counts n/(n + 100) against the pooled one; the pooled one counts as much against the probability as it
-   was. The other candidates keep their shares of the rest, and none comes before the first.
+   over bins of 50 questions (five bins at least), with straight lines between them. A property with 100 questions or
+   more has a curve of its own, the others share one; it counts n/(n + 100) against the pooled one of all properties,
+   which counts as much against the probability as it was. The other candidates keep their shares of the rest, and none
+   comes before the first.
 
 Fitted on the calibrate part of split `valid` (`k3m.validation.in_part`), which nothing else is chosen by. It holds for
 values that are missing as those were kept back. A true value that is no candidate has the probability 0.
@@ -38,6 +39,8 @@ SHRINKAGE = 100
 floor, among 20 to 200."""
 BIN = 50
 """Questions a bin of a curve."""
+FEWEST = 5
+"""Bins of a curve, however few questions there are."""
 LEAST = 20
 """With fewer questions nothing can be calibrated."""
 NAME = "calibration.json"
@@ -64,7 +67,7 @@ class Curve:
     def fit(cls, first: pd.DataFrame) -> "Curve":
         """From columns confidence and right. Never 0 or 1: of n answers one more could have been wrong, or right."""
         probability, right, n = first["confidence"].to_numpy(), first["right"].to_numpy(), len(first)
-        bins = list(equal_bins(probability, max(1, n // BIN)))
+        bins = list(equal_bins(probability, max(FEWEST, n // BIN)))
         middles, shares = (np.array([of[rows].mean() for rows in bins]) for of in (probability, right))
         isotonic = IsotonicRegression(y_min=1 / (n + 2), y_max=1 - 1 / (n + 2), out_of_bounds="clip")
         isotonic.fit(middles, shares, sample_weight=[len(rows) for rows in bins])
@@ -94,6 +97,8 @@ class Calibration:
     """Pooled."""
     curves: Mapping[str, Curve] = field(default_factory=dict)
     """Not shrunk yet."""
+    rest: Curve | None = None
+    """Of the properties without a curve of their own; not shrunk yet. None where all have one, or none has."""
 
     @classmethod
     def fit(
@@ -129,8 +134,10 @@ class Calibration:
             ],
             ignore_index=True,
         )
-        curves = {str(name): Curve.fit(rows) for name, rows in first.groupby("property") if len(rows) >= 2 * BIN}
-        return cls(scaled.temperature, scaled.temperatures, Curve.fit(first), curves)
+        enough = first.groupby("property")["right"].transform("size") >= 2 * BIN
+        curves = {str(name): Curve.fit(rows) for name, rows in first[enough].groupby("property")}
+        rest = None if enough.all() or not curves else Curve.fit(first[~enough])
+        return cls(scaled.temperature, scaled.temperatures, Curve.fit(first), curves, rest)
 
     def scaled(
         self, property: str, scores: Float[np.ndarray, "n K"], known: Bool[np.ndarray, "n K"]
@@ -166,7 +173,7 @@ class Calibration:
     def confidence(self, property: str, first: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
         """Of first answers, from their probability by temperature."""
         confidence = first
-        for curve in (self.curve, self.curves.get(property)):
+        for curve in (self.curve, self.curves.get(property, self.rest)):
             if curve is not None:
                 weight = _weight(curve.n)
                 confidence = weight * curve(first) + (1 - weight) * confidence
@@ -177,15 +184,16 @@ class Calibration:
         return {
             "temperature": self.temperature,
             "temperatures": dict(self.temperatures),
-            "curve": None if self.curve is None else self.curve.to_dict(),
-            "curves": {property: curve.to_dict() for property, curve in self.curves.items()},
+            "curve": _to_dict(self.curve),
+            "curves": {property: _to_dict(curve) for property, curve in self.curves.items()},
+            "rest": _to_dict(self.rest),
         }
 
     @classmethod
     def from_dict(cls, read: Mapping[str, Any]) -> "Calibration":
-        curve = None if read["curve"] is None else Curve.from_dict(read["curve"])
         curves = {property: Curve.from_dict(own) for property, own in read["curves"].items()}
-        return cls(read["temperature"], read["temperatures"], curve, curves)
+        curve, rest = (None if read[name] is None else Curve.from_dict(read[name]) for name in ("curve", "rest"))
+        return cls(read["temperature"], read["temperatures"], curve, curves, rest)
 
     def save(self, folder: Path) -> None:
         """As `calibration.json`."""
@@ -194,6 +202,10 @@ class Calibration:
     @classmethod
     def load(cls, folder: Path) -> "Calibration":
         return cls.from_dict(read(folder)["calibration"])
+
+
+def _to_dict(curve: Curve | None) -> dict[str, Any] | None:
+    return None if curve is None else curve.to_dict()
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:

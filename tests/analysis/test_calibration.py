@@ -43,17 +43,25 @@ def test_a_property_has_its_own_temperature_as_far_as_there_is_data() -> None:
 
 
 def test_a_curve_by_hand() -> None:
-    first = pd.DataFrame({"confidence": [0.2] * 50 + [0.6] * 50, "right": [True] * 20 + [False] * 30 + [True] * 50})
-    curve = Curve.fit(first)
-    assert curve.probability.tolist() == pytest.approx([0.2, 0.6])
-    assert curve.precision.tolist() == pytest.approx([0.4, 101 / 102])  # 1 is never promised
-    assert curve(np.array([0.1, 0.4, 0.9])) == pytest.approx([0.4, (0.4 + 101 / 102) / 2, 101 / 102])
+    """Five bins of 20: 40 % of the less confident answers were right, all of the others."""
+    right = ([True] * 8 + [False] * 12) * 2 + [True] * 60
+    curve = Curve.fit(pd.DataFrame({"confidence": np.repeat([0.2, 0.3, 0.6, 0.7, 0.8], 20), "right": right}))
+    assert curve.probability.tolist() == pytest.approx([0.2, 0.3, 0.6, 0.7, 0.8])
+    most = 101 / 102  # 1 is never promised
+    assert curve.precision.tolist() == pytest.approx([0.4, 0.4, most, most, most])
+    assert curve(np.array([0.1, 0.45, 0.9])) == pytest.approx([0.4, (0.4 + most) / 2, most])
 
 
 def test_a_curve_never_falls() -> None:
-    right = [True] * 40 + [False] * 10 + [True] * 20 + [False] * 30  # more confident, but less often right
+    right = [True] * 15 + [False] * 5 + ([True] * 10 + [False] * 10) * 4  # more confident, but less often right
     curve = Curve.fit(pd.DataFrame({"confidence": np.linspace(0.1, 0.9, 100), "right": right}))
-    assert curve.precision.tolist() == pytest.approx([0.6, 0.6])
+    assert curve.precision.tolist() == pytest.approx([0.55] * 5)
+
+
+def test_large_curves_have_bins_of_fifty() -> None:
+    first = pd.DataFrame({"confidence": np.linspace(0, 1, 1000), "right": True})
+    assert len(Curve.fit(first).probability) == 20
+    assert len(Curve.fit(first[:3]).probability) == 3
 
 
 def test_confidence_is_shrunk_towards_the_pooled_curve_and_that_towards_what_it_was() -> None:
@@ -62,6 +70,18 @@ def test_confidence_is_shrunk_towards_the_pooled_curve_and_that_towards_what_it_
     pooled = (0.6 + 0.8) / 2
     assert found.confidence("q", np.array([0.8])) == pytest.approx(pooled)
     assert found.confidence("p", np.array([0.8])) == pytest.approx(0.75 * 0.9 + 0.25 * pooled)
+
+
+def test_properties_with_too_few_questions_for_a_curve_share_one() -> None:
+    found = Calibration.of(
+        [part("many", 400, 1.0, seed=1), part("few", 90, 1.0, seed=2), part("other", 5, 1.0, seed=3)]
+    )
+    assert list(found.curves) == ["many"]
+    assert found.rest is not None
+    assert found.rest.n == 95
+    first = np.array([0.7])
+    assert found.confidence("few", first) == found.confidence("never asked", first) != found.confidence("many", first)
+    assert Calibration.of([part("many", 400, 1.0, seed=1)]).rest is None
 
 
 def test_the_others_keep_their_shares_and_none_comes_before_the_first() -> None:
