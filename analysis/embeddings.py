@@ -12,22 +12,25 @@ alike whether it has one true tail or a thousand, and its checkpoints are pickle
 Legend: n triples, b pairs (head, relation), N entities, K candidates.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Int64
 from pykeen.losses import MarginRankingLoss, NSSALoss
 from pykeen.models import ERModel, model_resolver
 from pykeen.sampling import BasicNegativeSampler
 from pykeen.triples import CoreTriplesFactory
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
+from analysis import weights
 from k3m import rng
+from k3m.candidates import Candidates
 
 Name = Literal["TransE", "DistMult", "ComplEx", "RotatE", "TuckER"]
 Training = Literal["margin", "nssa", "all"]
@@ -55,8 +58,11 @@ class Settings:
     """A true triple, for `margin` and `nssa`."""
     inverse: bool = False
     """Learn each triple the other way round too."""
+    targets: Literal["all", "seen"] = "all"
+    """`all`: the softmax is over all entities, or over those that training has as tails in this direction. In a
+    catalogue items are no values; without them a pass costs a tenth."""
     smoothing: float = 0.0
-    """`all`: share of the labels that is spread over all entities."""
+    """`all`: share of the labels that is spread over all targets."""
     penalty: float = 0.0
     """Weight of N3: the mean over triples of the sums of their factors' cubes."""
     dropout: float = 0.0
@@ -73,6 +79,15 @@ class Settings:
             raise ValueError(f"norm must be 1 or 2 (got {self.norm})")
         if self.model in _COMPLEX and self.dimension % 2:
             raise ValueError(f"dimension must be even for {self.model} (got {self.dimension})")
+
+    def changed(self) -> dict[str, Any]:
+        """The model, its training and what differs from the defaults."""
+        usual = Settings()
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name in ("model", "training") or value != getattr(usual, name)
+        }
 
 
 def _constructed(settings: Settings, factory: CoreTriplesFactory, seed: int) -> ERModel:
@@ -95,7 +110,9 @@ def _constructed(settings: Settings, factory: CoreTriplesFactory, seed: int) -> 
         if settings.training == "nssa"
         else MarginRankingLoss(margin=settings.margin)
     )
-    return model_resolver.make(settings.model, triples_factory=factory, random_seed=seed, loss=loss, **own)
+    model = model_resolver.make(settings.model, triples_factory=factory, random_seed=seed, loss=loss, **own)
+    assert isinstance(model, ERModel)
+    return model
 
 
 class Embedding:
@@ -128,6 +145,13 @@ class Embedding:
             num_relations=factory.num_relations,
             num_negs_per_pos=settings.negatives,
         )
+        self._normalises = settings.model == "TuckER"
+        forwards = self.triples[:, 1] < num_relations
+        self._targets = [self._tails_of(self.triples[forwards]), self._tails_of(self.triples[~forwards])]
+
+    def _tails_of(self, triples: Int64[Tensor, "n 3"]) -> Int64[Tensor, " K"]:
+        """What a tail is told from, by a softmax, sorted."""
+        return triples[:, 2].unique() if self.settings.targets == "seen" else torch.arange(self.num_entities)
 
     def inverted(self, triples: Int64[Tensor, "n 3"]) -> Int64[Tensor, "n 3"]:
         """The same, said of the tail."""
@@ -148,15 +172,20 @@ class Embedding:
         return sum(losses) / len(losses)
 
     def _losses(self) -> Iterator[Float[Tensor, ""]]:
-        size = self.settings.batch_size
         if self.settings.training != "all":
-            for rows in torch.randperm(len(self.triples)).split(size):
+            for rows in self._batches(len(self.triples)):
                 yield self._against_drawn(self.triples[rows])
             return
         pairs, pair_of = torch.unique(self.triples[:, :2], dim=0, return_inverse=True)
         tails = self.triples[pair_of.argsort(stable=True), 2].split(pair_of.bincount().tolist())
-        for chosen in torch.randperm(len(pairs)).split(size):
+        for chosen in self._batches(len(pairs)):
             yield self._against_all(pairs[chosen], [tails[pair] for pair in chosen.tolist()])
+
+    def _batches(self, number: int) -> list[Int64[Tensor, " b"]]:
+        """Of a new order; for TuckER, whose batch normalisation needs two rows of one direction, none of under three
+        but where there is no other."""
+        batches = list(torch.randperm(number).split(self.settings.batch_size))
+        return batches[:-1] if self._normalises and len(batches) > 1 and len(batches[-1]) < 3 else batches
 
     def _step(self, loss: Float[Tensor, ""]) -> float:
         if not torch.isfinite(loss):
@@ -176,19 +205,29 @@ class Embedding:
     def _against_all(self, pairs: Int64[Tensor, "b 2"], tails: list[Int64[Tensor, " t"]]) -> Float[Tensor, ""]:
         """The mean over triples of -log p(tail): a pair's scores are computed once for all of its tails."""
         rows = torch.arange(len(pairs)).repeat_interleave(torch.tensor([len(each) for each in tails]))
-        columns = torch.cat(tails)
-        surprise = -self.score_tails(pairs).log_softmax(dim=1)
-        loss = surprise[rows, columns].mean()
-        if self.settings.smoothing:
-            spread = surprise.mean(dim=1)[rows].mean()
-            loss = (1 - self.settings.smoothing) * loss + self.settings.smoothing * spread
-        return loss + self._penalty(torch.cat([pairs[rows], columns[:, None]], dim=1))
+        triples = torch.cat([pairs[rows], torch.cat(tails)[:, None]], dim=1)
+        total = torch.zeros(())
+        for inverse, targets in enumerate(self._targets):
+            chosen = torch.nonzero((pairs[:, 1] >= self.num_relations) == bool(inverse)).flatten()
+            if len(chosen) > (1 if self._normalises else 0):
+                asked = torch.isin(rows, chosen)
+                surprise = -self.score_tails(pairs[chosen], targets).log_softmax(dim=1)
+                row = torch.searchsorted(chosen, rows[asked])
+                total = total + self._smoothed(surprise, row, torch.searchsorted(targets, triples[asked, 2])).sum()
+        return total / len(triples) + self._penalty(triples)
+
+    def _smoothed(
+        self, surprise: Float[Tensor, "b K"], row: Int64[Tensor, " n"], column: Int64[Tensor, " n"]
+    ) -> Float[Tensor, " n"]:
+        exact, smoothing = surprise[row, column], self.settings.smoothing
+        return (1 - smoothing) * exact + smoothing * surprise.mean(dim=1)[row] if smoothing else exact
 
     def _penalty(self, triples: Int64[Tensor, "n 3"]) -> Float[Tensor, ""]:
         if not self.settings.penalty:
             return torch.zeros(())
         factors = (self._entities(triples[:, 0]), self._relations(triples[:, 1]), self._entities(triples[:, 2]))
-        return self.settings.penalty * sum((each.abs() ** 3).sum(dim=-1).mean() for each in factors)
+        cubes = torch.stack([(each.abs() ** 3).sum(dim=-1).mean() for each in factors])
+        return self.settings.penalty * cubes.sum()
 
     def _entities(self, indices: Tensor | None = None) -> Tensor:
         return self.model.entity_representations[0](indices)
@@ -219,37 +258,68 @@ class Embedding:
             return self.score_tails(pairs + torch.tensor([0, self.num_relations]))
         return self.model.score_h(pairs.flip(1))
 
-    def state(self) -> dict[str, Tensor]:
-        """What a training goes on from."""
-        moments = {
-            f"optimizer.{index}.{name}": value
-            for index, of_weight in self.optimizer.state_dict()["state"].items()
-            for name, value in of_weight.items()
-        }
-        weights = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        return weights | moments | {"epoch": torch.tensor(self.epoch)}
-
     def save(self, path: Path) -> None:
-        """As safetensors; in place whole or not at all."""
-        partial = path.with_suffix(".partial")
-        save_file({name: value.contiguous().clone() for name, value in self.state().items()}, partial)
-        partial.replace(path)
+        """What a training goes on from."""
+        weights.save(path, self.model, self.optimizer, self.epoch)
 
     def load(self, path: Path) -> None:
         """Go on from there."""
-        state = load_file(path)
-        self.epoch = int(state.pop("epoch"))
-        weights = {name.removeprefix("model."): state[name] for name in state if name.startswith("model.")}
-        self.model.load_state_dict(weights)
-        kept = self.optimizer.state_dict()
-        kept["state"] = {}
-        for name in state.keys() - {f"model.{own}" for own in weights}:
-            _, index, moment = name.split(".")
-            kept["state"].setdefault(int(index), {})[moment] = state[name]
-        self.optimizer.load_state_dict(kept)
+        self.epoch = weights.load(path, self.model, self.optimizer)
 
 
 def _real(vectors: Tensor) -> Tensor:
     """Complex numbers as pairs of real ones: Euclidean distances, and real parts of products with conjugates, are the
     same."""
     return torch.view_as_real(vectors).flatten(start_dim=-2) if vectors.is_complex() else vectors
+
+
+class CannotScore(ValueError):
+    """A predictor that knows an item by its training triples only was asked about one that has none."""
+
+
+class CatalogueGraph:
+    """Training triples of a catalogue by index: an item and a value of one name are two entities."""
+
+    def __init__(self, training: pd.DataFrame) -> None:
+        """
+        Args:
+            training: columns item, property, value.
+        """
+        self.items = pd.Index(training["item"].unique())
+        self.values = pd.Index(training["value"].unique())
+        self.properties = pd.Index(training["property"].unique())
+        heads = self.items.get_indexer(training["item"])
+        tails = len(self.items) + self.values.get_indexer(training["value"])
+        relations = self.properties.get_indexer(training["property"])
+        self.triples = torch.from_numpy(np.stack([heads, relations, tails], axis=1).astype(np.int64))
+
+    def embedding(self, settings: Settings, seed: int = 0) -> Embedding:
+        """Untrained."""
+        return Embedding(settings, self.triples, len(self.items) + len(self.values), len(self.properties), seed)
+
+
+class EmbeddingPredictor:
+    """An embedding of a catalogue's graph as a predictor (`k3m.ranks.Predictor`)."""
+
+    def __init__(self, embedding: Embedding, graph: CatalogueGraph, candidates: Candidates) -> None:
+        self.embedding, self.graph, self.candidates = embedding, graph, candidates
+
+    @torch.inference_mode()
+    def score(self, property: str, items: Sequence[str]) -> Float[np.ndarray, "n K"]:
+        """The model's own scores.
+
+        Raises:
+            CannotScore: naming an item without a training triple.
+        """
+        values = self.candidates.of(property)
+        if len(values) == 0:
+            return np.zeros((len(items), 0))
+        heads = self.graph.items.get_indexer(pd.Index(items))
+        if (heads < 0).any():
+            unknown = items[int(np.argmin(heads))]
+            raise CannotScore(f"item {unknown!r} has no training triple: an embedding cannot score it")
+        pairs = np.stack([heads, np.full(len(heads), self.graph.properties.get_loc(property))], axis=1)
+        tails = len(self.graph.items) + self.graph.values.get_indexer(pd.Index(values, dtype=object))
+        self.embedding.model.eval()
+        scores = self.embedding.score_tails(torch.from_numpy(pairs.astype(np.int64)), torch.from_numpy(tails))
+        return scores.double().numpy()

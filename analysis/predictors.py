@@ -1,17 +1,19 @@
 """Every floor by its name, and outside predictors by their file: what stands beside K3M in a table."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from analysis import floors
+from analysis.cnn import Cnn
 from analysis.external import External
+from analysis.floors import FLOORS
+from analysis.nearest import Nearest
+from analysis.pool import Pool
 from graphstore import Store
 from k3m.candidates import Candidates
 from k3m.ranks import Predictor
 
-Name = Literal["majority", "tabular", "visual"]
-FLOORS: Mapping[str, Callable[[Store, Candidates], Predictor]] = floors.FLOORS
+Name = Literal["majority", "tabular", "visual", "nearest", "cnn", "pool"]
 
 
 def predictors(
@@ -25,14 +27,37 @@ def predictors(
     """The floors `names`, then the files of `external` under their names less the suffix.
 
     Args:
-        cache: folder where what is slow to fit is kept, and found again by what it was fitted on; None keeps nothing.
+        cache: folder where what is slow to fit (the network) is kept, and found again by what it was fitted on; None
+            keeps nothing.
 
     Raises:
         ValueError: for two of one name, or a file that cannot be taken (`analysis.external`).
     """
-    found: dict[str, Predictor] = {name: FLOORS[name](store, candidates) for name in names}
+    made: dict[str, Predictor] = {}
+
+    def part(name: str) -> Predictor:
+        """Each once: the pool is made of two that may be asked for too."""
+        if name not in made:
+            made[name] = _made(name, store, candidates, cache, part)
+        return made[name]
+
+    found = {name: part(name) for name in names}
     for path in external:
         if path.stem in found:
             raise ValueError(f"--external {path}: there is a predictor named {path.stem} already; rename the file")
         found[path.stem] = External.load(path, store, candidates)
     return found
+
+
+def _made(
+    name: str, store: Store, candidates: Candidates, cache: Path | None, part: Callable[[str], Predictor]
+) -> Predictor:
+    if name in FLOORS:
+        return FLOORS[name](store, candidates)
+    if name == "nearest":
+        return Nearest(store, candidates)
+    if name == "cnn":
+        return Cnn(store, candidates, cache=cache)
+    if name == "pool":
+        return Pool(store, candidates, part("tabular"), part("cnn"))
+    raise ValueError(f"expected one of {', '.join(get_args(Name))}, got {name!r}")
