@@ -103,6 +103,7 @@ class Cnn:
         items = store.items(("image",)).to_pandas()
         self._rows = pd.Index(items["id"])
         self._keys = items["image"].to_numpy(dtype=object)
+        self._pictured = items["image"].notna().to_numpy()
         training = store.triples().to_pandas()
         targets = _targets(training, self._rows, candidates)
         table = candidates.table
@@ -120,7 +121,7 @@ class Cnn:
         """Log-probabilities."""
         columns = torch.from_numpy(np.flatnonzero(self.candidates.table["property"] == property))
         rows = self._rows.get_indexer(pd.Index(items))
-        pictured = np.array([self._keys[row] is not None for row in rows], dtype=bool)
+        pictured = self._pictured[rows]
         scores = self._shares[columns].double().repeat(len(items), 1)
         with torch.inference_mode():
             seen = torch.from_numpy(self._featured(rows[pictured]))
@@ -145,7 +146,7 @@ class Cnn:
         )
 
     def _fit(self, targets: sparse.csr_matrix, path: Path | None) -> None:
-        pictured = np.flatnonzero([key is not None for key in self._keys])
+        pictured = np.flatnonzero(self._pictured)
         learnt = pictured[targets[pictured].getnnz(axis=1) > 0]
         decayed = [weight for weight in self.network.parameters() if weight.ndim > 1]
         others = [weight for weight in self.network.parameters() if weight.ndim <= 1]

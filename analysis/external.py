@@ -95,5 +95,5 @@ def _refuse(path: Path, scores: pd.DataFrame, wrong: "pd.Series | np.ndarray", e
     places = np.flatnonzero(wrong)
     if len(places):
         row = scores.iloc[places[0]]
-        got = ", ".join(f"{name} {row[name]!r}" for name in COLUMNS)
+        got = ", ".join(f"{name} {row[name]!r}" for name in TEXTS) + f", score {row['score']}"
         raise ValueError(f"{path}, row {places[0] + 1}: expected {expected}, got {got} ({len(places)} such rows)")

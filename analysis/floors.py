@@ -74,7 +74,7 @@ class Tabular:
     def score(self, property: str, items: Sequence[str]) -> Float[np.ndarray, "n K"]:
         """Log-probabilities."""
         fitted = self._fitted(property)
-        if fitted is None:
+        if fitted is None or len(items) == 0:
             counts = self.candidates.counts(property)
             return np.tile(np.log(counts / counts.sum()), (len(items), 1))
         margins = fitted.model.decision_function(self._features(items)[:, fitted.features])
