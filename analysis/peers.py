@@ -22,6 +22,7 @@ import itertools
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import tyro
@@ -84,10 +85,10 @@ class Ranking:
         asked = known[known["split"].isin(splits)].reset_index(drop=True)
         return cls(asked, known, Candidates.from_store(store))
 
-    def figures(self, predictor: Predictor, folder: Path) -> dict[str, dict[str, float] | str]:
+    def figures(self, predictor: Predictor, folder: Path) -> dict[str, Any]:
         """By split; writes the ranks too."""
         parts: list[pd.DataFrame] = []
-        found: dict[str, dict[str, float] | str] = {}
+        found: dict[str, Any] = {}
         for split, asked in self.asked.groupby("split", sort=False):
             try:
                 parts.append(asked.assign(rank=rank_triples(predictor, asked, self.known, self.candidates)))

@@ -30,8 +30,8 @@ class Row:
     """Settings that were tried, or seeds of a study."""
     minutes: float | None = None
     """Of fitting and tuning."""
-    figures: dict[str, dict[str, float] | str] = field(default_factory=dict)
-    """By split: metrics by name, or why there are none ("cannot")."""
+    figures: dict[str, Any] = field(default_factory=dict)
+    """By split: metrics by name, or a word for why there are none ("cannot")."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Those chosen."""
     note: str = ""
@@ -48,7 +48,7 @@ class Row:
         return cls(**json.loads((folder / ROW).read_text(encoding="utf-8")))
 
 
-def figures_of(ranks: pd.DataFrame) -> dict[str, dict[str, float] | str]:
+def figures_of(ranks: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Link metrics by split of ranks (columns property, split, rank)."""
     return {
         str(split): link_metrics(rows["rank"].to_numpy(), rows["property"].to_numpy())
