@@ -36,6 +36,7 @@ Name = Literal["TransE", "DistMult", "ComplEx", "RotatE", "TuckER"]
 Training = Literal["margin", "nssa", "all"]
 MODELS: tuple[Name, ...] = get_args(Name)
 _COMPLEX = ("ComplEx", "RotatE")
+_RELATION = 32  # most numbers of a relation of TuckER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +106,7 @@ def _constructed(settings: Settings, factory: CoreTriplesFactory, seed: int) -> 
         own |= {"entity_initializer": "xavier_normal", "relation_initializer": "xavier_normal"}
     if settings.model == "TuckER":
         own |= {f"dropout_{place}": settings.dropout for place in range(3)}
+        own["relation_dim"] = min(settings.dimension, _RELATION)  # the core is the cost; relations are few
     loss = (
         NSSALoss(margin=settings.margin, adversarial_temperature=settings.temperature)
         if settings.training == "nssa"

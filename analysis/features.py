@@ -4,6 +4,7 @@ Legend: N items of the store, F features, e entries.
 """
 
 import io
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -54,6 +55,11 @@ def _weighted(
 
 def pictures(store: Store) -> Float32[np.ndarray, "N F"]:
     """Standardised picture features, then whether there is a picture; a missing one is zeros, the others' mean."""
+    return _pictures(store, store.data_version)
+
+
+@lru_cache(maxsize=1)  # two predictors of one command want them, and they take a minute
+def _pictures(store: Store, data_version: int) -> Float32[np.ndarray, "N F"]:
     keys = store.items(("image",)).to_pandas()["image"]
     codes, distinct = pd.factorize(keys)  # byte-equal photographs share a key
     if len(distinct) == 0:

@@ -25,7 +25,7 @@ from k3m.candidates import Candidates
 from k3m.ranks import filtered_ranks, known_mask
 
 NUMBERS = (5, 10, 25, 50, 100)
-POWERS = (1, 2, 4, 8, 16)
+POWERS = (1, 2, 4, 8, 16, 32)
 _DEFAULT = (25, 4)  # of a store without triples to choose by
 _TIE_BREAK = 1e-6  # of the shares in training beside votes that add up to 1
 _CELLS_AT_ONCE = 2**24  # bounds the similarities of one block

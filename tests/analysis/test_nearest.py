@@ -58,7 +58,7 @@ def test_number_and_power_are_chosen_on_valid() -> None:
             triples.append((f"{n}-{k}", "p", f"v{n % 20}" if n < 20 else "common", "valid" if k == 0 else None))
     store = _store(titles, triples)
     nearest = Nearest(store, Candidates.from_store(store))
-    assert nearest.number == 5 or nearest.power == 16
+    assert nearest.number == 5 or nearest.power >= 16
 
 
 def test_it_reads_title_facts_and_photograph() -> None:
