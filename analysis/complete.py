@@ -31,7 +31,8 @@ from tqdm import tqdm
 import graphstore
 import k3m
 from analysis import report
-from analysis.floors import FLOORS
+from analysis.predictors import Name as Floor
+from analysis.predictors import predictors
 from graphstore import Store
 from k3m.applicability import Applicability
 from k3m.candidates import Candidates
@@ -66,8 +67,13 @@ class Arguments:
     """Splits whose kept-back triples are ranked; by default test and cold, where the store has them."""
     report: Path | None = None
     """Folder to write to; by default RUN/complete."""
-    floors: tuple[Literal["majority", "tabular", "visual"], ...] = ("majority", "tabular", "visual")
-    """Floors to measure beside K3M."""
+    floors: tuple[Floor, ...] = ("majority", "tabular", "visual")
+    """Floors to measure beside K3M. `cnn` takes half an hour and more on a CPU for 40,000 photographs, once; `pool` is
+    it and `tabular` together."""
+    external: tuple[Path, ...] = ()
+    """Outside predictors to measure beside K3M: Parquet files of item, property, value, score (higher is better)."""
+    cache: Path | None = None
+    """Folder for what is slow to fit of the floors, to be found again; by default RUN/floors."""
     top: int = 10
     """Values to write for each cell."""
     without: tuple[Literal["title", "image", "graph"], ...] = ()
@@ -246,14 +252,15 @@ def complete(store: Store, run: Run, arguments: Arguments, command: str) -> Path
     cells = cells_of(store, triples, splits)
     items = sorted(set().union(*(of_split["item"] for of_split in cells.values())))
     ours = run.predictor(store, items, arguments.without, progress=True)
-    predictors = {OURS: ours} | {name: FLOORS[name](store, candidates) for name in arguments.floors}
-    ranks = ranked(predictors, triples[triples["split"].isin(splits)], triples, candidates)
+    cache = arguments.cache or arguments.run / "floors"
+    beside = predictors(arguments.floors, store, candidates, cache=cache, external=arguments.external)
+    ranks = ranked({OURS: ours} | beside, triples[triples["split"].isin(splits)], triples, candidates)
     directory = arguments.report or arguments.run / "complete"
     directory.mkdir(parents=True, exist_ok=True)
     training = triples[triples["split"].isna()]
     parts = completions(ours, cells, training, candidates, arguments.top)
     best = write_completions(parts, directory / "completions.parquet")
-    figures = link_completion(ranks, arguments.floors, store.property_groups())
+    figures = link_completion(ranks, list(beside), store.property_groups())
     described = description(store, run, arguments) | {"seconds": time.monotonic() - begun}
     metrics = {"link_completion": {split: figures[split] for split in splits}, "run": described}
     write_json(metrics, directory / "metrics.json")

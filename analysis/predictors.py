@@ -15,6 +15,9 @@ from k3m.ranks import Predictor
 
 Name = Literal["majority", "tabular", "visual", "nearest", "cnn", "pool"]
 
+_TAKEN = ("k3m", "item", "property", "value", "split")
+"""Columns of a table of ranks."""
+
 
 def predictors(
     names: Sequence[str],
@@ -43,8 +46,8 @@ def predictors(
 
     found = {name: part(name) for name in names}
     for path in external:
-        if path.stem in found:
-            raise ValueError(f"--external {path}: there is a predictor named {path.stem} already; rename the file")
+        if path.stem in found or path.stem in _TAKEN:
+            raise ValueError(f"--external {path}: the name {path.stem} is taken; rename the file")
         found[path.stem] = External.load(path, store, candidates)
     return found
 

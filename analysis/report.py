@@ -29,9 +29,16 @@ from k3m.ranks import link_metrics
 PROPOSALS_SHOWN = 1000
 PROPERTIES_CHARTED = 25
 THUMBNAIL = (60, 80)  # largest width and height in pixels
-NAMES = {"k3m": "K3M", "majority": "majority", "tabular": "tabular", "visual": "visual"}
-COLOURS = {"K3M": "#d55e00", "majority": "#767676", "tabular": "#0072b2", "visual": "#009e73"}  # Okabe-Ito
-SHAPES = {"K3M": "diamond", "majority": "circle", "tabular": "square", "visual": "triangle-up"}
+PREDICTORS = {  # Okabe-Ito colours; outside predictors have OTHER
+    "k3m": ("#d55e00", "diamond"),
+    "majority": ("#767676", "circle"),
+    "tabular": ("#0072b2", "square"),
+    "visual": ("#009e73", "triangle-up"),
+    "nearest": ("#56b4e9", "triangle-down"),
+    "cnn": ("#cc79a7", "triangle-left"),
+    "pool": ("#e69f00", "triangle-right"),
+}
+OTHER = ("#000000", "cross")
 STATES = {"known": "#0072b2", "kept back": "#767676", "proposed": "#e69f00"}
 
 
@@ -51,9 +58,16 @@ class Findings:
     """What else a reader must know of the run (visible fields, machine, command), by its name."""
 
 
+def shown(predictor: str) -> str:
+    """As the page names it."""
+    return "K3M" if predictor == "k3m" else predictor
+
+
 def write(findings: Findings, store: Store, path: Path) -> None:
     """Write the page to `path`."""
-    predictors = [name for name in NAMES if name in findings.ranks]
+    splits = findings.metrics["link_completion"].values()
+    floors = dict.fromkeys(name for figures in splits for name in figures["floors"])
+    predictors = [name for name in ("k3m", *floors) if name in findings.ranks]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("analysis"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
@@ -61,7 +75,7 @@ def write(findings: Findings, store: Store, path: Path) -> None:
         name=findings.metrics["run"]["name"],
         facts=findings.facts,
         headline=headline(findings.metrics["link_completion"], predictors),
-        predictors=[NAMES[name] for name in predictors],
+        predictors=[shown(name) for name in predictors],
         quality=quality(findings.ranks, predictors),
         proposals=proposals(findings.best, store),
         num_missing=len(findings.best),
@@ -91,10 +105,10 @@ def headline(link_completion: Mapping[str, Any], predictors: Sequence[str]) -> l
 
 
 def _row(name: str, figures: Mapping[str, Any], predictors: Sequence[str]) -> dict[str, Any]:
-    metrics = {NAMES[predictor]: figures["floors"].get(predictor, figures) for predictor in predictors}
+    metrics = {shown(predictor): figures["floors"].get(predictor, figures) for predictor in predictors}
     floors = {floor: own["mrr"] for floor, own in figures["floors"].items()}
     best = max(floors, key=lambda floor: floors[floor], default=None)
-    ahead = None if best is None else {"floor": NAMES[best], "by": figures["mrr"] - floors[best]}
+    ahead = None if best is None else {"floor": shown(best), "by": figures["mrr"] - floors[best]}
     return {"name": name, "n": figures["n"], "metrics": metrics, "ahead": ahead}
 
 
@@ -103,7 +117,7 @@ def quality(ranks: pd.DataFrame, predictors: Sequence[str]) -> list[dict[str, An
     rows = []
     for (split, property), of_property in ranks.groupby(["split", "property"], sort=False):
         own = {
-            NAMES[name]: link_metrics(of_property[name].to_numpy(), of_property["property"].to_numpy())
+            shown(name): link_metrics(of_property[name].to_numpy(), of_property["property"].to_numpy())
             for name in predictors
         }
         rows.append({"split": split, "property": property, "n": len(of_property), "metrics": own})
@@ -191,7 +205,7 @@ def _by_property(ranks: pd.DataFrame, predictors: Sequence[str]) -> pd.DataFrame
         reciprocal.groupby("property")
         .mean()
         .loc[frequent.index]
-        .rename(columns=NAMES)
+        .rename(columns=shown)
         .rename_axis("what")
         .reset_index()
     )
@@ -201,7 +215,8 @@ def _by_property(ranks: pd.DataFrame, predictors: Sequence[str]) -> pd.DataFrame
 
 def _dots(table: pd.DataFrame, predictors: Sequence[str]) -> alt.Chart:
     """MRR on a line for each `what`; predictors differ in shape as well as in colour."""
-    names = [NAMES[name] for name in predictors]
+    names = [shown(name) for name in predictors]
+    colours, shapes = ({shown(name): PREDICTORS.get(name, OTHER)[part] for name in predictors} for part in (0, 1))
     return (
         alt.Chart(table, width="container", height=24 * table["what"].nunique())
         .mark_point(size=90, strokeWidth=2.5)  # outlines, so that equal figures do not hide each other
@@ -210,8 +225,8 @@ def _dots(table: pd.DataFrame, predictors: Sequence[str]) -> alt.Chart:
             y=alt.Y(
                 "what:N", title=None, sort=table["what"].unique().tolist(), axis=alt.Axis(grid=True, labelLimit=150)
             ),
-            color=_scale("predictor", COLOURS, names),
-            shape=_scale("predictor", SHAPES, names, alt.Shape),
+            color=_scale("predictor", colours, names),
+            shape=_scale("predictor", shapes, names, alt.Shape),
             tooltip=["what:N", "predictor:N", "n:Q", alt.Tooltip("mrr:Q", format=".4f")],
         )
     )

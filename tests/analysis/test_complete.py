@@ -53,6 +53,26 @@ def test_metrics_have_the_keys_of_the_interface(written: Path) -> None:
     assert described["seconds"] > 0
 
 
+def test_outside_predictors_stand_beside_the_floors(tmp_path: Path) -> None:
+    store = shop()
+    right = store.triples(("test",)).to_pandas().assign(score=1.0)[["item", "property", "value", "score"]]
+    right.to_parquet(tmp_path / "oracle.parquet", index=False)
+    arguments = _arguments(tmp_path, floors=("majority",), external=(tmp_path / "oracle.parquet",))
+    folder = complete(store, FixedRun(tmp_path / "run"), arguments, "").parent
+    found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["link_completion"]["test"]["floors"]
+    assert set(found) == {"majority", "oracle"}
+    assert found["oracle"]["mrr"] == 1.0
+    assert "oracle" in (folder / "index.html").read_text(encoding="utf-8")
+
+
+def test_an_outside_predictor_takes_no_other_s_name(tmp_path: Path) -> None:
+    for name in ("k3m", "majority", "split"):
+        path = tmp_path / f"{name}.parquet"
+        pd.DataFrame(columns=["item", "property", "value", "score"]).to_parquet(path, index=False)
+        with pytest.raises(ValueError, match=f"the name {name} is taken; rename the file"):
+            complete(shop(), FixedRun(tmp_path), _arguments(tmp_path, floors=("majority",), external=(path,)), "")
+
+
 def test_completions_hold_the_best_of_each_kept_back_and_missing_cell(written: Path) -> None:
     table = pd.read_parquet(written / "completions.parquet")
     assert list(table) == ["item", "property", "value", "rank", "score", "split"]
