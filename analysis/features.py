@@ -1,6 +1,6 @@
 """What the floors see of a catalogue: words of titles, facts, categories, photographs, as rows of numbers.
 
-Legend: N items of the store, F features, e entries.
+Legend: N items of the store, n items asked, F features, K candidates, e entries.
 """
 
 import io
@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32, Int64
+from jaxtyping import Float, Float32, Int64
 from PIL import Image
 from scipy import sparse  # type: ignore[import-untyped]
 from skimage.color import rgb2hsv
@@ -22,6 +22,7 @@ from k3m.candidates import Candidates
 
 _FACT_WEIGHT = 0.5  # of the one-hot facts and article type beside TF-IDF rows of length 1
 _PICTURE_WEIGHT = 0.05  # of a standardised picture feature, chosen on fashion's valid and cold-valid among .02 to .2
+_TIE_BREAK = 1e-6  # of the shares in training beside votes that add up to 1
 _PICTURE_SIZE = (60, 80)  # width, height in pixels
 
 
@@ -44,6 +45,27 @@ def facts(training: pd.DataFrame, items: pd.Index, candidates: Candidates) -> sp
     pairs = pd.MultiIndex.from_frame(candidates.table[["property", "value"]])
     columns = pairs.get_indexer(pd.MultiIndex.from_frame(training[["property", "value"]]))
     return _weighted(items.get_indexer(pd.Index(training["item"])), columns, (len(items), len(pairs)))
+
+
+def holders(held: pd.DataFrame, items: pd.Index, property: str, candidates: Candidates) -> sparse.csr_matrix:
+    """Which candidates of the property each item has among `held` (item, value), its training triples, [N, K]."""
+    rows = items.get_indexer(pd.Index(held["item"]))
+    columns = candidates.columns(property, held["value"])
+    return sparse.csr_matrix((np.ones(len(held)), (rows, columns)), (len(items), len(candidates.of(property))))
+
+
+def shares_of_votes(
+    ballots: sparse.csr_matrix, held: sparse.csr_matrix, counts: Int64[np.ndarray, " K"]
+) -> Float[np.ndarray, "n K"]:
+    """What share of the votes each value gets, and behind it, where votes tie or there are none, its share in training.
+
+    Args:
+        ballots: the weight of each item's vote for each asked item, [n, N].
+        held: of `holders`.
+        counts: of each value in training.
+    """
+    votes = (ballots @ held).toarray()
+    return votes / np.maximum(votes.sum(axis=1, keepdims=True), 1e-300) + _TIE_BREAK * counts / max(1, counts.sum())
 
 
 def _weighted(

@@ -18,7 +18,7 @@ import pandas as pd
 from jaxtyping import Float, Int64
 from scipy import sparse  # type: ignore[import-untyped]
 
-from analysis.features import facts, one_hot, pictures, words
+from analysis.features import facts, holders, one_hot, pictures, shares_of_votes, words
 from analysis.pool import selecting
 from graphstore import Store
 from k3m.candidates import Candidates
@@ -27,7 +27,6 @@ from k3m.ranks import filtered_ranks, known_mask
 NUMBERS = (5, 10, 25, 50, 100)
 POWERS = (1, 2, 4, 8, 16, 32)
 _DEFAULT = (25, 4)  # of a store without triples to choose by
-_TIE_BREAK = 1e-6  # of the shares in training beside votes that add up to 1
 _CELLS_AT_ONCE = 2**24  # bounds the similarities of one block
 
 
@@ -50,6 +49,7 @@ class Nearest:
         self._facts = facts(training, self._items, candidates).tocsc()
         self._rest = sparse.hstack([words(items["title"]), one_hot(items["category"])], format="csr")
         self._pictures = pictures(store)
+        self._none = training.iloc[:0]
         self._training = {str(name): rows for name, rows in training.groupby("property")}
         known = store.triples((None, *store.counts().splits)).to_pandas()
         self.number, self.power = self._chosen(selecting(store), known)
@@ -73,40 +73,30 @@ class Nearest:
         return settings[int(total.argmax())] if len(asked) else _DEFAULT
 
     def _votes(self, property: str, nearest: Neighbours, number: int, power: int) -> Float[np.ndarray, "n K"]:
-        counts = self.candidates.counts(property).astype(float)
-        if len(counts) == 0:
-            return np.zeros((len(nearest.rows), 0))
         voters = nearest.rows[:, :number]
         weights = np.maximum(nearest.similarity[:, :number], 0) ** power
         asked = np.repeat(np.arange(len(voters)), voters.shape[1])
         ballots = sparse.csr_matrix((weights.ravel(), (asked, voters.ravel())), (len(voters), len(self._items)))
-        votes = (ballots @ self._holders(property)).toarray()
-        return votes / np.maximum(votes.sum(axis=1, keepdims=True), 1e-300) + _TIE_BREAK * counts / counts.sum()
+        held = holders(self._held(property), self._items, property, self.candidates)
+        return shares_of_votes(ballots, held, self.candidates.counts(property))
 
-    def _holders(self, property: str) -> sparse.csr_matrix:
-        """Which candidates each item has in training, [N, K]."""
-        held = self._training[property]
-        rows = self._items.get_indexer(pd.Index(held["item"]))
-        columns = self.candidates.columns(property, held["value"])
-        return sparse.csr_matrix(
-            (np.ones(len(held)), (rows, columns)), (len(self._items), self.candidates.of(property).size)
-        )
+    def _held(self, property: str) -> pd.DataFrame:
+        return self._training.get(property, self._none)
 
     def _nearest(self, property: str, items: Sequence[str], number: int) -> Neighbours:
         """Among the items that have the property in training; `number` of them at most."""
         asked = self._items.get_indexer(pd.Index(items))
-        held = self._training.get(property)
-        holders = self._items.get_indexer(pd.Index([] if held is None else held["item"].unique()))
-        number = min(number, len(holders))
+        voters = self._items.get_indexer(pd.Index(self._held(property)["item"].unique()))
+        number = min(number, len(voters))
         own = (self.candidates.table["property"] == property).to_numpy()
         told = sparse.hstack([self._facts[:, ~own], self._rest], format="csr")
         length = np.sqrt(told.multiply(told).sum(axis=1).A1 + (self._pictures**2).sum(axis=1))
         rows, similarity = [np.empty((0, number), dtype=np.int64)], [np.empty((0, number))]
-        for part in np.array_split(asked, 1 + len(asked) * len(holders) // _CELLS_AT_ONCE):
-            products = (told[part] @ told[holders].T).toarray() + self._pictures[part] @ self._pictures[holders].T
-            cosine = products / np.maximum(length[part, None] * length[holders], 1e-12)
-            cosine[part[:, None] == holders] = -1  # no item is its own neighbour
+        for part in np.array_split(asked, 1 + len(asked) * len(voters) // _CELLS_AT_ONCE):
+            products = (told[part] @ told[voters].T).toarray() + self._pictures[part] @ self._pictures[voters].T
+            cosine = products / np.maximum(length[part, None] * length[voters], 1e-12)
+            cosine[part[:, None] == voters] = -1  # no item is its own neighbour
             best = np.argsort(-cosine, axis=1, kind="stable")[:, :number]
-            rows.append(holders[best])
+            rows.append(voters[best])
             similarity.append(np.take_along_axis(cosine, best, axis=1))
         return Neighbours(np.concatenate(rows), np.concatenate(similarity))

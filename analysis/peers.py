@@ -30,6 +30,7 @@ import tyro
 import graphstore
 from analysis import linkpred, table
 from analysis.embeddings import MODELS, CannotScore, Name, Training
+from analysis.gds import NodeSimilarity, NoGds
 from analysis.predictors import Name as Floor
 from analysis.predictors import predictors
 from analysis.table import Row, figures_of
@@ -57,6 +58,8 @@ class Arguments:
     """Floors to fit."""
     external: tuple[Path, ...] = ()
     """Outside predictors: Parquet of item, property, value, score."""
+    gds: bool = False
+    """GDS's nodeSimilarity, where the store is a Neo4j server that has it."""
     models: tuple[Name, ...] = MODELS
     """PyKEEN's models to tune."""
     trainings: tuple[Training, ...] = ("nssa", "all")
@@ -105,15 +108,32 @@ def of_store(store: Store, arguments: Arguments) -> None:
     """Whatever is not done yet; row.json says of a folder that it is."""
     ranking, out = Ranking.of(store, arguments.evaluate), arguments.out
     for name in arguments.floors:
-        if not (out / name / table.ROW).exists():
+        if not done(out / name):
             fit_floor(name, store, ranking, out)
     for path in arguments.external:
         predictor = predictors((), store, ranking.candidates, external=(path,))[path.stem]
         Row(model=path.stem, figures=ranking.figures(predictor, out / path.stem)).write(out / path.stem)
+    if arguments.gds and not done(out / "gds"):
+        fit_gds(store, ranking, out / "gds")
     for model, training in itertools.product(arguments.models, arguments.trainings):
         folder = out / f"{model.lower()}-{training}"
-        if not (folder / table.ROW).exists():
+        if not done(folder):
             tune(Tuning.of(store, model, training, folder, arguments.budget), ranking)
+
+
+def done(folder: Path) -> bool:
+    """What could not be run may be tried again."""
+    return (folder / table.ROW).exists() and not Row.read(folder).note
+
+
+def fit_gds(store: Store, ranking: Ranking, folder: Path) -> None:
+    """Or say that there is none."""
+    begun, name = time.monotonic(), "GDS nodeSimilarity"
+    try:
+        figures = ranking.figures(NodeSimilarity(store, ranking.candidates), folder)
+        Row(model=name, figures=figures, minutes=(time.monotonic() - begun) / 60).write(folder)
+    except NoGds as error:
+        Row(model=name, note=str(error)).write(folder)
 
 
 def fit_floor(name: Floor, store: Store, ranking: Ranking, out: Path) -> None:

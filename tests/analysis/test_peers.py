@@ -101,6 +101,7 @@ def test_floors_outside_predictors_and_embeddings_stand_in_one_table(
             out=tmp_path / "out",
             floors=("majority", "nearest"),
             external=(tmp_path / "oracle.parquet",),
+            gds=True,
             models=("DistMult",),
             trainings=("nssa",),
             budget=_budget(trials=1),
@@ -111,7 +112,8 @@ def test_floors_outside_predictors_and_embeddings_stand_in_one_table(
     cells = {row.split(" | ")[0].removeprefix("| "): row.split(" | ")[3:] for row in lines[2:]}
     assert cells["oracle"] == ["1.0000", "1.0000", "1.0000", "1.0000", "1.0000", "1.0000 |"]
     assert cells["DistMult, nssa"][3] == "cannot"
-    assert set(cells) == {"oracle", "DistMult, nssa", "majority", "nearest"}
+    assert set(cells) == {"oracle", "DistMult, nssa", "majority", "nearest", "GDS nodeSimilarity"}
+    assert cells["GDS nodeSimilarity"][0] == f"not run: no GDS at {location}"
 
 
 def test_a_store_without_triples_to_tune_on_is_refused(tmp_path: Path) -> None:
