@@ -179,10 +179,8 @@ class Cnn:
             moved = shifted(self._pixels(rows), self.settings.shift, draws)
             logits = self.network.heads(self.network.features(moved))
             asked = targets[rows].tocoo()
-            log_shares = log_softmax_by(logits, self._property_of)
-            loss = -log_shares[
-                torch.from_numpy(asked.row.astype(np.int64)), torch.from_numpy(asked.col.astype(np.int64))
-            ].mean()
+            row, column = (torch.from_numpy(each.astype(np.int64)) for each in (asked.row, asked.col))
+            loss = -log_softmax_by(logits, self._property_of)[row, column].mean()
             if not torch.isfinite(loss):
                 raise FloatingPointError(f"cnn: the loss is {loss.item()} in epoch {epoch}")
             optimizer.zero_grad()

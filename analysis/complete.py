@@ -17,7 +17,7 @@ import shlex
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -31,6 +31,7 @@ from tqdm import tqdm
 import graphstore
 import k3m
 from analysis import report
+from analysis.cnn import Settings as CnnSettings
 from analysis.predictors import Name as Floor
 from analysis.predictors import predictors
 from graphstore import Store
@@ -72,6 +73,8 @@ class Arguments:
     it and `tabular` together."""
     external: tuple[Path, ...] = ()
     """Outside predictors to measure beside K3M: Parquet files of item, property, value, score (higher is better)."""
+    cnn: CnnSettings = field(default_factory=CnnSettings)
+    """Of the network behind `cnn` and `pool`."""
     cache: Path | None = None
     """Folder for what is slow to fit of the floors, to be found again; by default RUN/floors."""
     top: int = 10
@@ -253,7 +256,9 @@ def complete(store: Store, run: Run, arguments: Arguments, command: str) -> Path
     items = sorted(set().union(*(of_split["item"] for of_split in cells.values())))
     ours = run.predictor(store, items, arguments.without, progress=True)
     cache = arguments.cache or arguments.run / "floors"
-    beside = predictors(arguments.floors, store, candidates, cache=cache, external=arguments.external)
+    beside = predictors(
+        arguments.floors, store, candidates, cache=cache, external=arguments.external, cnn=arguments.cnn
+    )
     ranks = ranked({OURS: ours} | beside, triples[triples["split"].isin(splits)], triples, candidates)
     directory = arguments.report or arguments.run / "complete"
     directory.mkdir(parents=True, exist_ok=True)

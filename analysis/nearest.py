@@ -61,12 +61,12 @@ class Nearest:
     def _chosen(self, asked: pd.DataFrame, known: pd.DataFrame) -> tuple[int, int]:
         """The setting of the highest MRR."""
         settings = list(product(NUMBERS, POWERS))
-        total = np.zeros(len(settings))
+        total, known_of = np.zeros(len(settings)), dict(iter(known.groupby("property")))
         for name, rows in asked.groupby("property"):
             property = str(name)
             nearest = self._nearest(property, rows["item"].tolist(), max(NUMBERS))
             true = self.candidates.columns(property, rows["value"])
-            others = known_mask(rows["item"], property, known[known["property"] == property], self.candidates)
+            others = known_mask(rows["item"], property, known_of[name], self.candidates)
             for place, (number, power) in enumerate(settings):
                 ranks = filtered_ranks(self._votes(property, nearest, number, power), true, others)
                 total[place] += (1 / ranks).sum()

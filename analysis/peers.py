@@ -29,6 +29,7 @@ import tyro
 
 import graphstore
 from analysis import linkpred, table
+from analysis.cnn import Settings as CnnSettings
 from analysis.embeddings import MODELS, CannotScore, Name, Training
 from analysis.gds import NodeSimilarity, NoGds
 from analysis.predictors import Name as Floor
@@ -56,6 +57,8 @@ class Arguments:
     """Splits whose kept-back triples are ranked, where the store has them."""
     floors: tuple[Floor, ...] = ()
     """Floors to fit."""
+    cnn: CnnSettings = field(default_factory=CnnSettings)
+    """Of the network behind `cnn` and `pool`."""
     external: tuple[Path, ...] = ()
     """Outside predictors: Parquet of item, property, value, score."""
     gds: bool = False
@@ -109,7 +112,7 @@ def of_store(store: Store, arguments: Arguments) -> None:
     ranking, out = Ranking.of(store, arguments.evaluate), arguments.out
     for name in arguments.floors:
         if not done(out / name):
-            fit_floor(name, store, ranking, out)
+            fit_floor(name, store, ranking, arguments)
     for path in arguments.external:
         predictor = predictors((), store, ranking.candidates, external=(path,))[path.stem]
         Row(model=path.stem, figures=ranking.figures(predictor, out / path.stem)).write(out / path.stem)
@@ -136,10 +139,10 @@ def fit_gds(store: Store, ranking: Ranking, folder: Path) -> None:
         Row(model=name, note=str(error)).write(folder)
 
 
-def fit_floor(name: Floor, store: Store, ranking: Ranking, out: Path) -> None:
+def fit_floor(name: Floor, store: Store, ranking: Ranking, arguments: Arguments) -> None:
     """Minutes are of fitting and ranking: some fit a property when it is first asked for."""
-    begun = time.monotonic()
-    predictor = predictors((name,), store, ranking.candidates, cache=out / "cache")[name]
+    begun, out = time.monotonic(), arguments.out
+    predictor = predictors((name,), store, ranking.candidates, cache=out / "cache", cnn=arguments.cnn)[name]
     figures = ranking.figures(predictor, out / name)
     Row(model=name, figures=figures, minutes=(time.monotonic() - begun) / 60).write(out / name)
 

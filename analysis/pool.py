@@ -47,7 +47,10 @@ class Pool:
         return weight * tabular + (1 - weight) * cnn
 
     def _chosen(self, asked: pd.DataFrame, known: pd.DataFrame) -> dict[str, float]:
-        reciprocal = {str(name): self._reciprocals(str(name), rows, known) for name, rows in asked.groupby("property")}
+        known_of = dict(iter(known.groupby("property")))
+        reciprocal = {
+            str(name): self._reciprocals(str(name), rows, known_of[name]) for name, rows in asked.groupby("property")
+        }
         if not reciprocal:
             return {"": 0.5}
         overall = _best(np.concatenate(list(reciprocal.values())), 0.5)
@@ -55,11 +58,11 @@ class Pool:
         return {"": overall} | {name: _best(each, overall) for name, each in enough.items()}
 
     def _reciprocals(self, property: str, asked: pd.DataFrame, known: pd.DataFrame) -> Float[np.ndarray, "n w"]:
-        """Of the true values' ranks under each weight."""
+        """Of the true values' ranks under each weight; `known`: all that is true of the property."""
         items = asked["item"].tolist()
         tabular, cnn = (part.score(property, items) for part in self._parts)
         true = self.candidates.columns(property, asked["value"])
-        others = known_mask(asked["item"], property, known[known["property"] == property], self.candidates)
+        others = known_mask(asked["item"], property, known, self.candidates)
         ranks = [filtered_ranks(weight * tabular + (1 - weight) * cnn, true, others) for weight in WEIGHTS]
         return 1 / np.stack(ranks, axis=1)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from analysis.cnn import Cnn
+from analysis.cnn import Settings as CnnSettings
 from analysis.external import External
 from analysis.floors import FLOORS
 from analysis.nearest import Nearest
@@ -26,6 +27,7 @@ def predictors(
     *,
     cache: Path | None = None,
     external: Sequence[Path] = (),
+    cnn: CnnSettings | None = None,
 ) -> dict[str, Predictor]:
     """The floors `names`, then the files of `external` under their names less the suffix.
 
@@ -41,7 +43,9 @@ def predictors(
     def part(name: str) -> Predictor:
         """Each once: the pool is made of two that may be asked for too."""
         if name not in made:
-            made[name] = _made(name, store, candidates, cache, part)
+            made[name] = _made(
+                name, store, candidates, part, lambda: Cnn(store, candidates, cnn or CnnSettings(), cache)
+            )
         return made[name]
 
     found = {name: part(name) for name in names}
@@ -53,14 +57,18 @@ def predictors(
 
 
 def _made(
-    name: str, store: Store, candidates: Candidates, cache: Path | None, part: Callable[[str], Predictor]
+    name: str,
+    store: Store,
+    candidates: Candidates,
+    part: Callable[[str], Predictor],
+    network: Callable[[], Predictor],
 ) -> Predictor:
     if name in FLOORS:
         return FLOORS[name](store, candidates)
     if name == "nearest":
         return Nearest(store, candidates)
     if name == "cnn":
-        return Cnn(store, candidates, cache=cache)
+        return network()
     if name == "pool":
         return Pool(store, candidates, part("tabular"), part("cnn"))
     raise ValueError(f"expected one of {', '.join(get_args(Name))}, got {name!r}")

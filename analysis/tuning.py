@@ -1,7 +1,7 @@
 """PyKEEN's models on a catalogue: tuned with Optuna on the part of `valid` to select by, within a budget of minutes.
 
-A study lies in a folder: `study.log` (its trials), `weights.safetensors` (of the best one so far). The same command
-again goes on with what is left of the budget; a trial that was cut off is drawn anew.
+A study lies in a folder: `study.log` (its trials), `trial-N.safetensors` (weights of the best one so far). The same
+command again goes on with what is left of the budget; a trial that was cut off is drawn anew.
 """
 
 import time
@@ -20,8 +20,6 @@ from analysis.pool import selecting
 from graphstore import Store
 from k3m.candidates import Candidates
 from k3m.ranks import link_metrics, rank_triples
-
-WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +69,9 @@ class Tuning:
         return cls(budget, model, training, folder, graph, Candidates.from_store(store), chosen, known)
 
     def __call__(self, trial: Trial) -> float:
-        """The best MRR of one draw of settings; its weights are kept where no earlier trial's was higher."""
+        """The best MRR of one draw of settings; its weights are kept under the trial's number."""
         begun, left = time.monotonic(), self.minutes_left(trial.study)
-        embedding = self.graph.embedding(self.settings(trial), self.budget.seed)
-        best = earlier = max((done.value or 0.0 for done in _done(trial.study)), default=0.0)
-        reached = 0.0
+        embedding, reached = self.graph.embedding(self.settings(trial), self.budget.seed), -1.0
         for epoch in self._checks(embedding):
             mrr, spent = self.mrr(embedding), (time.monotonic() - begun) / 60
             trial.report(mrr, epoch)
@@ -84,12 +80,14 @@ class Tuning:
                 break
             reached = mrr
             trial.set_user_attr("epochs", epoch)
-            if reached > best or not (self.folder / WEIGHTS).exists():
-                best = reached
-                embedding.save(self.folder / WEIGHTS)
-            if spent >= left or (reached <= earlier and trial.should_prune()):
+            embedding.save(self._weights(trial))
+            if spent >= left or trial.should_prune():
                 break
         return reached
+
+    def _weights(self, trial: Trial | FrozenTrial) -> Path:
+        """By number: what a trial that was cut off left is never taken for another's."""
+        return self.folder / f"trial-{trial.number}.safetensors"
 
     def _checks(self, embedding: Embedding) -> Iterator[int]:
         """Train; the epochs after which to look."""
@@ -137,8 +135,10 @@ class Tuning:
         study = self.study()
         while len(_done(study)) < self.budget.trials and (self.minutes_left(study) > 0 or not _done(study)):
             study.optimize(self, n_trials=1)
+            for path in set(self.folder.glob("trial-*.safetensors")) - {self._weights(study.best_trial)}:
+                path.unlink()
         embedding = self.graph.embedding(self.settings(study.best_trial), self.budget.seed)
-        embedding.load(self.folder / WEIGHTS)
+        embedding.load(self._weights(study.best_trial))
         return EmbeddingPredictor(embedding, self.graph, self.candidates), study
 
 
