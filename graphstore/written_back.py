@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from graphstore import changes, predictions
 from graphstore.errors import NoEmbedding, UnknownProposals
-from graphstore.predictions import PROPOSED, PROPOSED_COLUMNS, RUN_KEY, PredictionReport, Verdict
+from graphstore.predictions import PROPOSED, PROPOSED_COLUMNS, RUN_KEY, PredictionReport, Settled, Verdict
 from graphstore.store import Store, Vectors
 
 _PREDICTED = (
@@ -25,6 +25,7 @@ _PREDICTED = (
 )
 OF_RUN = f"MATCH (i:Item)-[p:PREDICTED]->(v:Value) WHERE p.run = $run {_PREDICTED}"
 OF_ITEMS = f"MATCH (i:Item)-[p:PREDICTED]->(v:Value) WHERE i.id IN $items {_PREDICTED}"
+REVIEWED = f"MATCH (i:Item)-[p:PREDICTED]->(v:Value) WHERE p.status IN ['accepted', 'rejected'] {_PREDICTED}"
 WIDTH = "MATCH (i:Item {id: $id}) RETURN size(i.embedding) AS width"
 _BATCH = 10_000
 
@@ -72,6 +73,12 @@ class WrittenBackStore(Store):
                 f"{self.location} has no proposal <{first['item']}, {first['property']}, {first['value']}>{of_run} "
                 f"({len(missing)} unknown of {asked} asked for; nothing was changed)"
             )
+
+    def _settled(self) -> Settled:
+        return Settled.of(self._predicted(REVIEWED))
+
+    def _rejections(self) -> pa.Table:
+        return self._settled().rejected
 
     def _predicted(self, cypher: str, **parameters: Any) -> pa.Table:
         return self._rows(cypher, **parameters).cast(predictions.SCHEMA)
