@@ -72,7 +72,9 @@ def sparing(found: Changes, applied: pa.Table, gone_items: pa.Table) -> Changes:
     goes (`gone_items`: id)."""
     items = gone_items.rename_columns(["item"])
     staying = applied.join(items, ["item"], join_type="left anti")
-    changed, gone = (part.join(staying, list(tables.KEY), join_type="left anti") for part in (found.changed, found.gone))
+    changed, gone = (
+        part.join(staying, list(tables.KEY), join_type="left anti") for part in (found.changed, found.gone)
+    )
     unchanged = found.unchanged + len(found.changed) - len(changed)
     return Changes(found.new, tables.sorted_triples(changed), tables.sorted_triples(gone), unchanged)
 

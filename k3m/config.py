@@ -255,6 +255,9 @@ class LossConfig:
     """softmax: weight of the N3 penalty on c*, p and v."""
     reciprocal: bool = False
     """softmax: ask also for the item, among the batch's, by its property and value."""
+    rejected: float = 0.0
+    """Weight of what people rejected of proposals, each held against the property's other candidates; 0: not read. The
+    same as lpm lets an item with a rejection count like one with a hidden triple."""
     hide: float = 0.15
     """Chance of each triple of an item to be hidden at a step; one is hidden at least."""
     balance: float = 0.0
@@ -279,7 +282,7 @@ class LossConfig:
         _require(self.temperature > 0, "loss.temperature", "> 0", self.temperature)
         if self.link == "margin" and self.score != "transe":
             raise ValueError(f"loss.link = margin scores by transe (got loss.score = {self.score})")
-        for name in ("lpm", "mlm", "mom", "n3", "balance", "value_negatives", "item_negatives"):
+        for name in ("lpm", "mlm", "mom", "n3", "rejected", "balance", "value_negatives", "item_negatives"):
             _require(getattr(self, name) >= 0, f"loss.{name}", "at least 0", getattr(self, name))
 
 

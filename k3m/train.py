@@ -29,6 +29,7 @@ from k3m.metrics import Metrics
 from k3m.model import K3M, load_pretrained
 from k3m.optimisation import device_of, uses_bf16
 from k3m.processes import Processes
+from k3m.rejections import Rejections
 from k3m.run_info import read_info, write_info
 from k3m.streaming import Stream, learn_tokenizer
 from k3m.text import TextTokenizer
@@ -89,6 +90,8 @@ def _begin(store: Store, directory: Path, config: Config) -> None:
     tokenizer.save(directory / "tokenizer.json")
     Candidates.from_store(store).save(directory / "candidates.parquet")
     Applicability.from_store(store).save(directory / "applicability.parquet")
+    if config.loss.rejected:
+        Rejections.from_store(store).save(directory)
     write_info(directory, _info(store, config))
     # Last: its presence says that the rest is there.
     (directory / "config.toml").write_text(config.to_toml(), encoding="utf-8")
@@ -123,11 +126,16 @@ def resume(store: Store, directory: Path, config: Config, processes: Processes |
 def _trainer(store: Store, directory: Path, config: Config, processes: Processes, fresh: bool) -> Trainer:
     tokenizer = TextTokenizer.load(directory / "tokenizer.json")
     candidates = Candidates.load(directory / "candidates.parquet")
+    rejections = Rejections.of_run(directory)
     torch.manual_seed(rng.torch_seed(config.train.seed, "initial weights"))
     model = K3M(config, tokenizer.vocabulary, load_architecture(directory))
     if fresh and processes.first:  # the others get its weights
         _fill(model)
-    return Trainer(model, Stream(store, config, tokenizer, candidates), config, directory, processes)
+    stream = Stream(store, config, tokenizer, candidates, rejections)
+    if stream.rejected is not None and processes.first:
+        assert rejections is not None
+        print(f"{len(stream.rejected)} of {len(rejections.table)} rejected values are candidates of their property")
+    return Trainer(model, stream, config, directory, processes)
 
 
 def _fill(model: K3M) -> None:

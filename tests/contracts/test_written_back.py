@@ -275,7 +275,11 @@ def seen(store: Store) -> list[Any]:
     neighbours = vars(store.neighbours(range(40))).values()
     values = store.value_texts(range(store.num_values)).tolist()
     read = [store.value_counts().to_pylist(), store.property_names(), values, store.counts()]
-    return [*(array.tolist() for array in neighbours), *read, store.triples((None, "valid", "test", "cold")).to_pylist()]
+    return [
+        *(array.tolist() for array in neighbours),
+        *read,
+        store.triples((None, "valid", "test", "cold")).to_pylist(),
+    ]
 
 
 NEW = [("item-0", "fabric", "wool"), ("item-0", "brand", "no triple's value")]
