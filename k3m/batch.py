@@ -28,7 +28,6 @@ from k3m.sampler import HAS, Subgraph, Triples
 from k3m.sequences import pair_sequences
 from k3m.text import OF, TextTokenizer
 
-
 REJECTED_TEXTS = ("rejected_property", "rejected_value", "rejected_others")
 
 

@@ -334,6 +334,20 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WarmConfig:
+    """What is other in a run that begins with another's weights (`k3m train --from`): less of it."""
+
+    epochs: int = 1
+    """In the place of train.epochs."""
+    peak_lr: float = 3e-4
+    """In the place of optim.peak_lr."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "warm.epochs", "at least 1", self.epochs)
+        _require(self.peak_lr > 0, "warm.peak_lr", "> 0", self.peak_lr)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     visible: VisibleConfig = field(default_factory=VisibleConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -344,6 +358,7 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    warm: WarmConfig = field(default_factory=WarmConfig)
 
     def __post_init__(self) -> None:
         if self.data.replace and self.loss.leave_one_out:
@@ -380,10 +395,26 @@ class Config:
                 entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")
             )
             raise ValueError(f"unknown preset {preset!r}: expected one of {', '.join(known)}")
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        return cls._read(file.read_text(encoding="utf-8"), settings)
+
+    @classmethod
+    def _read(cls, toml: str, settings: Sequence[str]) -> Self:
+        values = tomllib.loads(toml)
         for setting in settings:
             _apply(values, setting, cls)
         return cls.from_dict(values)
+
+    @classmethod
+    def warm_from(cls, path: Path, settings: Sequence[str] = ()) -> Self:
+        """Of a run that begins with the weights of the run whose config is at `path`: its settings, as much training as
+        `warm` says, and `settings` over both."""
+        own = cls._read(path.read_text(encoding="utf-8"), settings)
+        less = dataclasses.replace(
+            own,
+            train=dataclasses.replace(own.train, epochs=own.warm.epochs, steps=0),
+            optim=dataclasses.replace(own.optim, peak_lr=own.warm.peak_lr),
+        )
+        return cls._read(less.to_toml(), settings)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

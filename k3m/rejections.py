@@ -89,8 +89,8 @@ class RejectedOrdinals:
 def others_of(
     rejected: Triples, candidates: CandidateOrdinals, keys: NDArray[np.uint64], k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
-    """What may be true instead of each rejected value: candidates of its property (ordinals, [N, K]), which of them count
-    (those that were rejected too do not), and how many they are a draw of.
+    """What may be true instead of each rejected value: candidates of its property (ordinals, [N, K]), which of them
+    count (those that were rejected too do not), and how many they are a draw of.
 
     Args:
         keys: of the draws, one for each item of the batch.
