@@ -222,6 +222,9 @@ class ArrayStore(Store):
     def _review(self, proposals: pa.Table, verdict: Verdict) -> int:
         self._refuse_write()
 
+    def _withdraw(self, proposals: pa.Table) -> int:
+        self._refuse_write()
+
     def _apply_reviews(self) -> AppliedReport:
         self._refuse_write()
 

@@ -200,6 +200,20 @@ class Store(ABC):
             raise ValueError(f"a proposal is {' or '.join(get_args(Verdict))} (got {verdict!r})")
         return self._review(predictions.proposal_table(proposals), verdict)
 
+    def withdraw(self, proposals: Table) -> int:
+        """Take open completions away; how many there were. What was accepted or rejected stays, and one that is not
+        there is no error.
+
+        Args:
+            proposals: item, property, value, and run where one run's alone is meant.
+
+        Raises:
+            SchemaError: naming the first row that is wrong.
+            ReadOnlyStore: on a handle opened to read.
+        """
+        self._require_writable("withdraw")
+        return self._withdraw(predictions.proposal_table(proposals))
+
     def apply_reviews(self) -> AppliedReport:
         """Make accepted completions training triples, numbered as an ingest would, with source "k3m:RUN"; what was
         rejected since then goes again. PREDICTED stays as it is. The same again changes nothing.
@@ -471,6 +485,9 @@ class Store(ABC):
 
     @abstractmethod
     def _review(self, proposals: pa.Table, verdict: Verdict) -> int: ...
+
+    @abstractmethod
+    def _withdraw(self, proposals: pa.Table) -> int: ...
 
     @abstractmethod
     def _apply_reviews(self) -> AppliedReport: ...

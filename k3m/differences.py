@@ -52,8 +52,19 @@ def write(run: Path, out: Path, report: Path, before: CatalogueState, after: Cat
 
 def proposals_of(run: Path, report: Path) -> pd.DataFrame:
     """item, property, value, score and run: what was proposed before; nothing where there is no report."""
-    kept = run / "update" / PROPOSALS
-    return pd.read_parquet(kept) if kept.exists() else best_of(report, run.resolve().name)
+    made_by_update = (run / "update" / PROPOSALS).exists()
+    return _kept(run) if made_by_update else best_of(report, run.resolve().name)
+
+
+def outdated(run: Path, out: Path, report: Path) -> pd.DataFrame:
+    """item, property, value and run of the proposals before that are not there any more after the update."""
+    columns = [*CELL, "value", "run"]
+    before, now = (pd.MultiIndex.from_frame(rows[columns]) for rows in (proposals_of(run, report), _kept(out)))
+    return before.difference(now, sort=False).to_frame(index=False, name=columns)
+
+
+def _kept(run: Path) -> pd.DataFrame:
+    return pd.read_parquet(run / "update" / PROPOSALS)
 
 
 def best_of(report: Path, run: str) -> pd.DataFrame:

@@ -1,5 +1,5 @@
-"""`python -m k3m.train --store STORE --run RUN [--preset small | --from RUN] [--resume] [--set key=value ...]`: pretrain
-K3M on a catalogue; `torchrun --nproc-per-node N -m k3m.train ...` shares each batch between N processes.
+"""`python -m k3m.train --store STORE --run RUN [--preset small | --from OLD] [--resume] [--set key=value ...]`:
+pretrain K3M on a catalogue; `torchrun --nproc-per-node N -m k3m.train ...` shares each batch between N processes.
 
 The run folder then holds config.toml (resolved), tokenizer.json, candidates.parquet, run.json (store, data version,
 split manifest, visible fields, versions), metrics.jsonl, checkpoint.safetensors (to resume) and weights.safetensors
@@ -52,8 +52,8 @@ class Arguments:
     preset: str = "small"
     """Settings to start from."""
     start_from: Annotated[Path | None, arg(name="from")] = None
-    """A finished run whose weights, tokenizer and settings this one begins with, in the place of a preset; it then trains
-    for warm.epochs with warm.peak_lr, and keeps the weights that it began with where no others do better."""
+    """A finished run whose weights, tokenizer and settings this one begins with, in the place of a preset; it trains
+    for warm.epochs at warm.peak_lr, and keeps the weights that it began with where no others do better."""
     resume: bool = False
     """Go on with the run in the folder from its last checkpoint; begins one where there is none."""
     max_minutes: float = 0.0
@@ -101,6 +101,8 @@ def _begin(store: Store, directory: Path, config: Config, warm: Path | None) -> 
         raise ValueError(
             f"{store.location} has no training triples: ingest a catalogue first (python -m loaders.ingest --help)"
         )
+    if warm is not None:
+        _require_fit(warm, config)
     directory.mkdir(parents=True, exist_ok=True)
     if warm is not None:
         _take_over(warm, directory)
@@ -120,10 +122,17 @@ def _begin(store: Store, directory: Path, config: Config, warm: Path | None) -> 
     (directory / "config.toml").write_text(config.to_toml(), encoding="utf-8")
 
 
+def _require_fit(run: Path, config: Config) -> None:
+    """Before anything is written."""
+    for name in (WEIGHTS, "tokenizer.json"):
+        if not (run / name).is_file():
+            raise ValueError(f"{run} holds no finished run to begin with: {name} is missing")
+    vocabulary = TextTokenizer.load(run / "tokenizer.json").vocabulary
+    load_weights(K3M(config, vocabulary, load_architecture(run)), run / WEIGHTS)
+
+
 def _take_over(run: Path, directory: Path) -> None:
     """What a warm start has of the run it begins with."""
-    if not (run / WEIGHTS).is_file():
-        raise ValueError(f"{run} holds no finished run to begin with: {WEIGHTS} is missing")
     for name in (WEIGHTS, "tokenizer.json", ARCHITECTURE):
         if (run / name).exists():
             shutil.copyfile(run / name, directory / name)

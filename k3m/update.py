@@ -49,7 +49,8 @@ class Arguments:
     report: Path | None = None
     """Where the report on RUN lies, to compare with; by default RUN/complete."""
     write: bool = False
-    """Write the completions into the store, as proposals of NEWRUN."""
+    """Write the completions into the store, as proposals of NEWRUN, and withdraw the open ones of before that these
+    answer anew or that have their value by now."""
     mapping: Path | None = None
     """As k3m ingest has it; likewise the next."""
     normalise: Path | None = None
@@ -109,7 +110,14 @@ def update(arguments: Arguments, command: Command) -> dict[str, Any] | None:
             after.to_complete(before).to_parquet(folder / "cells.parquet", index=False)
             command("complete")(arguments.complete_words(folder / "cells.parquet"))
     report = arguments.report or arguments.run / "complete"
-    return differences.write(arguments.run, arguments.out, report, before, after)
+    found = differences.write(arguments.run, arguments.out, report, before, after)
+    return found | ({"withdrawn": _withdraw(arguments, report)} if arguments.write else {})
+
+
+def _withdraw(arguments: Arguments, report: Path) -> int:
+    """Of the older proposals in the store those that are answered anew, or have their value by now."""
+    with graphstore.open_existing(arguments.store) as store:
+        return store.withdraw(differences.outdated(arguments.run, arguments.out, report))
 
 
 def _asked(arguments: Arguments) -> dict[str, str]:
@@ -146,5 +154,7 @@ def main(argv: Sequence[str] | None = None, *, command: Command) -> int:
         _say_if_older(arguments)
     else:
         print(differences.table(found))
+        if "withdrawn" in found:
+            print(f"{'open ones withdrawn':<26}{found['withdrawn']:>12,}")
         print(f"{arguments.out / 'update'}: {differences.NAME}, differences.parquet")
     return 0

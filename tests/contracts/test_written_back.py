@@ -253,6 +253,19 @@ def test_a_proposal_that_is_not_there_is_named_and_nothing_is_changed(store: Sto
         store.review(COMPLETIONS, unclear)
 
 
+def test_open_proposals_are_withdrawn_and_reviewed_ones_are_not(store: Store) -> None:
+    for run in ("first", "second"):
+        write(store, run=run)
+    store.review(COMPLETIONS[:1].assign(run="first"), "accepted")
+    asked = pd.concat([COMPLETIONS[:2].assign(run="first"), COMPLETIONS[2:3], COMPLETIONS[:1].assign(item="nobody")])
+    assert store.withdraw(asked) == 3
+    assert store.withdraw(asked) == store.withdraw(asked[:0]) == 0
+    left = [(row[5], row[0], row[2]) for row in rows(store)]
+    of_second = [(item, value) for item, value in COMPLETIONS[["item", "value"]].drop(2).to_numpy().tolist()]
+    of_first = [("item-1", "wool"), *of_second[2:]]
+    assert sorted(left) == sorted([("first", *row) for row in of_first] + [("second", *row) for row in of_second])
+
+
 # What was accepted becomes triples
 
 TRIPLES = (
@@ -494,6 +507,7 @@ def writes(store: Store) -> list[tuple[str, Any]]:
     return [
         ("write_predictions", lambda: write(store)),
         ("review", lambda: store.review(COMPLETIONS, "accepted")),
+        ("withdraw", lambda: store.withdraw(COMPLETIONS)),
         ("apply_reviews", store.apply_reviews),
         ("write_embeddings", lambda: embed(store, FOUR)),
     ]
