@@ -73,7 +73,8 @@ class Arguments:
     without: tuple[Literal["title", "image", "graph"], ...] = ()
     """Modalities that the model is not shown; the floors see all."""
     cells: Path | None = None
-    """Of the missing facts complete those alone that a Parquet file names by its columns item and property."""
+    """Of the missing facts complete (and with --write propose) those alone that a Parquet file names by its columns
+    item and property."""
     write: bool = False
     """Write the best value of each missing cell into the store, as a proposal (k3m review accepts or rejects it)."""
 
