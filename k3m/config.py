@@ -339,12 +339,12 @@ class WarmConfig:
 
     epochs: int = 1
     """In the place of train.epochs."""
-    peak_lr: float = 3e-4
-    """In the place of optim.peak_lr."""
+    peak_lr: float = 0.0
+    """In the place of optim.peak_lr; 0: the same."""
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "warm.epochs", "at least 1", self.epochs)
-        _require(self.peak_lr > 0, "warm.peak_lr", "> 0", self.peak_lr)
+        _require(self.peak_lr >= 0, "warm.peak_lr", "at least 0", self.peak_lr)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -412,7 +412,7 @@ class Config:
         less = dataclasses.replace(
             own,
             train=dataclasses.replace(own.train, epochs=own.warm.epochs, steps=0),
-            optim=dataclasses.replace(own.optim, peak_lr=own.warm.peak_lr),
+            optim=dataclasses.replace(own.optim, peak_lr=own.warm.peak_lr or own.optim.peak_lr),
         )
         return cls._read(less.to_toml(), settings)
 

@@ -1,9 +1,9 @@
 """`k3m update SOURCE PATH --store STORE --run RUN --out NEWRUN`: a catalogue's changed files into its store, a run that
 begins with RUN's weights, completions of what is new, and what is different afterwards.
 
-Four commands after one another: `k3m ingest`, `k3m train --from RUN`, `k3m complete --cells FILE`, each of which can be
-repeated by hand; the console command gives them. The folder NEWRUN/update holds which of them are done, so
-that the same command again goes on where it was stopped, and in the end differences.json and differences.parquet.
+Three commands after one another, then a report: `k3m ingest`, `k3m train --from RUN`, `k3m complete --cells FILE`, each
+of which can be repeated by hand; the console command gives them. The folder NEWRUN/update holds which of them are done,
+so that the same command again goes on where it was stopped, and in the end differences.json and differences.parquet.
 
 Completed are the cells (item, property) without a value that are of an item that is new or changed, or that were not
 missing before. All other proposals of RUN stay as they are. Where the files change nothing, nothing is trained.

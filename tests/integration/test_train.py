@@ -240,7 +240,7 @@ def test_refit_needs_a_finished_run(location: str, tmp_path: Path) -> None:
         train.main(["--store", location, "--run", str(tmp_path), "--refit"])
 
 
-WARM = ("warm.epochs=2", "data.batch_size=8")
+WARM = ("warm.epochs=2", "warm.peak_lr=3e-4", "data.batch_size=8")
 
 
 def _warm(location: str, run: Path, finished: Path, *words: str, settings: tuple[str, ...] = WARM) -> None:
@@ -284,6 +284,8 @@ def test_a_warm_start_has_the_other_run_s_settings_and_less_training(finished: P
     assert kept == (validated[0] == max(validated))
     again = Config.warm_from(warm / "config.toml")  # of the warm one: no lower, no shorter
     assert (again.train.epochs, again.optim.peak_lr) == (2, 3e-4)
+    plain = Config.warm_from(finished / "config.toml")
+    assert (plain.train.epochs, plain.optim.peak_lr) == (1, old.config.optim.peak_lr)
     other = Config.warm_from(finished / "config.toml", ["train.epochs=5", "optim.peak_lr=0.01"])
     assert (other.train.epochs, other.optim.peak_lr) == (5, 0.01)
 
