@@ -81,6 +81,9 @@ class Arguments:
     """Values to write for each cell."""
     without: tuple[Literal["title", "image", "graph"], ...] = ()
     """Modalities that the model is not shown; the floors see all."""
+    cells: Path | None = None
+    """Of the missing facts complete (and with --write propose) those alone that a Parquet file names by its columns
+    item and property."""
     write: bool = False
     """Write the best value of each missing cell into the store, as a proposal (k3m review accepts or rejects it)."""
 
@@ -185,6 +188,14 @@ def cells_of(store: Store, triples: pd.DataFrame, splits: Sequence[str]) -> dict
     return {split: cells.drop_duplicates() for split, cells in kept_back.items()} | {"missing": missing}
 
 
+def of_those(cells: Mapping[str, pd.DataFrame], file: Path | None) -> dict[str, pd.DataFrame]:
+    """Of the missing cells those that the file names; all without one."""
+    if file is None:
+        return dict(cells)
+    named = pd.read_parquet(file, columns=["item", "property"]).drop_duplicates()
+    return {**cells, "missing": cells["missing"].merge(named, on=["item", "property"])}
+
+
 def completions(
     predictor: Predictor, cells: Mapping[str, pd.DataFrame], training: pd.DataFrame, candidates: Candidates, top: int
 ) -> Iterator[pd.DataFrame]:
@@ -252,7 +263,7 @@ def complete(store: Store, run: Run, arguments: Arguments, command: str) -> Path
     splits = splits_of(store, run, arguments.evaluate)
     candidates = Candidates.from_store(store)
     triples = store.triples((None, *store.counts().splits)).to_pandas()
-    cells = cells_of(store, triples, splits)
+    cells = of_those(cells_of(store, triples, splits), arguments.cells)
     items = sorted(set().union(*(of_split["item"] for of_split in cells.values())))
     ours = run.predictor(store, items, arguments.without, progress=True)
     cache = arguments.cache or arguments.run / "floors"

@@ -23,7 +23,7 @@ from graphstore.store import Store
 from graphstore.tables import Ints
 
 META = "snapshot.json"
-_TABLES = ("items", "triples", "properties", "values")
+_TABLES = ("items", "triples", "properties", "values", "rejections")
 _ARRAYS = ("digest", "indptr", "property", "value", "value_indptr", "value_edge", "value_item", "place")
 
 
@@ -54,12 +54,13 @@ def write_snapshot(
 def _write(store: Store, directory: Path, number: int | None, all_for_training: bool) -> None:
     version = store.data_version
     items, groups = store.items(store.item_fields()), store.property_groups()
-    triples = store.triples((None, *store.counts().splits))
+    triples, rejections = store.triples((None, *store.counts().splits)), store.rejections()
     if store.data_version != version:  # nobody locks a server
         raise StoreError(f"{store.location} was changed by an ingest while it was read: write the snapshot again")
     if number is not None:
         items = items.filter(pc.is_in(items["id"], _first_by_hash(items["id"], number)))
-        triples = triples.filter(pc.is_in(triples["item"], items["id"].combine_chunks()))
+        ids = items["id"].combine_chunks()
+        triples, rejections = (rows.filter(pc.is_in(rows["item"], ids)) for rows in (triples, rejections))
     if all_for_training:
         triples = triples.set_column(triples.column_names.index("split"), "split", pa.nulls(len(triples), pa.string()))
     properties = pa.table({"name": pa.array(groups, pa.string()), "group": pa.array(groups.values(), pa.string())})
@@ -67,7 +68,8 @@ def _write(store: Store, directory: Path, number: int | None, all_for_training: 
     keys = {key: pack.add(store.images.get(key)) for key in pc.unique(items["image"].drop_null()).to_pylist()}
     packed = pa.array([keys.get(key) for key in items["image"].to_pylist()], pa.string())
     items = items.set_column(items.column_names.index("image"), "image", packed)
-    write_arrays(Arrays.of(items, triples, properties, version), directory, store.location, store.split_manifest)
+    arrays = Arrays.of(items, triples, properties, version, rejections)
+    write_arrays(arrays, directory, store.location, store.split_manifest)
 
 
 def _first_by_hash(ids: pa.ChunkedArray, number: int) -> pa.Array:
@@ -108,7 +110,8 @@ def open_snapshot(directory: Path, beside: Store | None = None) -> ArrayStore:
             f"{directory} is a snapshot of data version {meta['data_version']}, "
             f"{beside.location} is at {beside.data_version}: renew it with k3m snapshot {beside.location} {directory}"
         )
-    lacking = [name for name in _ARRAYS if not (directory / f"{name}.npy").exists()]
+    files = {name: f"{name}.npy" for name in _ARRAYS} | {name: f"{name}.arrow" for name in _TABLES}
+    lacking = [name for name, file in files.items() if not (directory / file).exists()]
     if lacking:
         raise StaleSnapshot(
             f"{directory} is a snapshot of an older release (no {', '.join(lacking)}): "

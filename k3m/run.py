@@ -1,7 +1,6 @@
 """A trained run, loaded from its folder: completions and vectors for a store's items, or for a table of items no
 store has seen."""
 
-import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from graphstore import Store
 from k3m.applicability import Applicability
 from k3m.candidates import Candidates
-from k3m.checkpoint import load_weights
+from k3m.checkpoint import WEIGHTS, fingerprint, load_weights
 from k3m.completion import best_values
 from k3m.config import Config
 from k3m.model import K3M
@@ -26,7 +25,6 @@ from k3m.streaming import Stream
 from k3m.text import TextTokenizer
 from k3m.text_encoders import load_architecture
 
-WEIGHTS = "weights.safetensors"
 _PART = 4096
 """Vectors that `Run.vectors` gives at a time, at least."""
 
@@ -67,8 +65,7 @@ class Run:
     @cached_property
     def fingerprint(self) -> str:
         """Of its weights: of two runs by one name, which one it was."""
-        with (self.directory / WEIGHTS).open("rb") as file:
-            return f"k3m-{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
+        return fingerprint(self.directory)
 
     @property
     def visible(self) -> tuple[str, ...]:

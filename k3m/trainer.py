@@ -86,6 +86,12 @@ class Trainer:
         if self.processes.first:
             self.metrics.cut_after(self.state.step)
 
+    def begin_warm(self) -> None:
+        """With the weights that the model has: they are validated, and stay the run's where no others do better; a
+        checkpoint has them from now on."""
+        self._validate()
+        self._save()
+
     def fit(self, max_minutes: float = 0.0) -> None:
         """Take the steps that are left, or those that `max_minutes` (0: no limit) have room for. A stop by the keyboard
         or a scheduler, and a store that has gone, leave a checkpoint behind.

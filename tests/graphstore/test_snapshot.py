@@ -105,6 +105,32 @@ def test_reading_a_snapshot_needs_no_database_and_no_torch(tmp_path: Path) -> No
     assert done.stdout == "8 2 [0, 1]\n"
 
 
+def test_rejections_travel_with_the_snapshot(tmp_path: Path) -> None:
+    tables = tiny_catalogue(8)
+    rejections = pd.DataFrame(
+        [("item-3", "tag", "sale"), ("item-2", "fabric", "tweed"), ("item-2", "fabric", "silk")],
+        columns=["item", "property", "value"],
+    )
+    with graphstore.from_tables(tables.items, tables.triples, images=tables.images, rejections=rejections) as store:
+        graphstore.write_snapshot(store, tmp_path / "all")
+        graphstore.write_snapshot(store, tmp_path / "some", items=4)
+        chosen = graphstore.open(tmp_path / "some").items()["id"].to_pylist()
+    rows = [("item-2", "fabric", "silk"), ("item-2", "fabric", "tweed"), ("item-3", "tag", "sale")]
+    for name, kept in (("all", rows), ("some", [row for row in rows if row[0] in chosen])):
+        found = graphstore.open(tmp_path / name).rejections()
+        assert [tuple(row.values()) for row in found.to_pylist()] == kept
+    assert 0 < len(kept) < 3
+
+
+def test_a_snapshot_of_before_there_were_rejections_is_refused(tmp_path: Path) -> None:
+    tables = tiny_catalogue(8)
+    with graphstore.from_tables(tables.items, tables.triples, images=tables.images) as store:
+        graphstore.write_snapshot(store, tmp_path / "s")
+    (tmp_path / "s" / "rejections.arrow").unlink()
+    with pytest.raises(StaleSnapshot, match=r"of an older release \(no rejections\): renew it with k3m snapshot"):
+        graphstore.open(tmp_path / "s")
+
+
 def test_a_snapshot_of_an_older_release_is_refused_with_the_command(tmp_path: Path) -> None:
     with ingested(tmp_path / "store.lbdb", tiny_catalogue(8)) as store:
         graphstore.write_snapshot(store, tmp_path / "s")
