@@ -43,7 +43,7 @@ class Run:
         config: as it was trained.
         info: `run.json`: store, data version, time, versions.
         candidates: each property's values in the training triples it saw.
-        applicability: which properties items of a category have, in the same triples.
+        applicability: which properties apply to an item, learnt from the same triples.
     """
 
     def __init__(
@@ -95,9 +95,10 @@ class Run:
 
     def complete(self, source: Store | pd.DataFrame, items: Sequence[str] | None = None, top: int = 10) -> pd.DataFrame:
         """The `top` most plausible values of what the items lack: item, property, value, rank (1 is best), score
-        (higher is better).
+        (higher is better), applies (the probability that the property applies to the item).
 
-        What may be asked of an item: properties without a value that at least 5 % of its category's items have.
+        What may be asked of an item: properties without a value that apply to it with a probability of .05 at least
+        (`k3m.applicability`).
 
         Args:
             source: a store, or a table of new items with columns id, title, image (bytes or a path), category, and a

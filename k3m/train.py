@@ -8,6 +8,7 @@ split manifest, visible fields, versions), metrics.jsonl, checkpoint.safetensors
 
 import dataclasses
 import platform
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from graphstore import Store
 from k3m import rng
 from k3m.applicability import Applicability
 from k3m.candidates import Candidates
+from k3m.checkpoint import load_weights
 from k3m.config import Config
 from k3m.following import wait_until_settled
 from k3m.metrics import Metrics
@@ -32,7 +34,7 @@ from k3m.processes import Processes
 from k3m.run_info import read_info, write_info
 from k3m.streaming import Stream, learn_tokenizer
 from k3m.text import TextTokenizer
-from k3m.text_encoders import load_architecture, open_checkpoint, save_architecture
+from k3m.text_encoders import ARCHITECTURE, load_architecture, open_checkpoint, save_architecture
 from k3m.trainer import Trainer
 
 
@@ -58,8 +60,13 @@ class Arguments:
     """Settings over the preset: section.key=value ..."""
 
 
-def start(store: Store, directory: Path, config: Config, processes: Processes | None = None) -> Trainer:
+def start(
+    store: Store, directory: Path, config: Config, processes: Processes | None = None, warm: Path | None = None
+) -> Trainer:
     """A new run in `directory`: learns the tokenizer, writes all that a run needs beside its weights.
+
+    Args:
+        warm: a finished run whose tokenizer and weights it takes.
 
     Raises:
         ValueError: where the folder holds a run already, or the store has nothing to train on.
@@ -67,12 +74,15 @@ def start(store: Store, directory: Path, config: Config, processes: Processes | 
     """
     processes = processes or Processes()
     if processes.first:
-        _begin(store, directory, config)
+        _begin(store, directory, config, warm)
     processes.wait()
-    return _trainer(store, directory, config, processes, fresh=True)
+    trainer = _trainer(store, directory, config, processes, fresh=True)
+    if warm is not None:
+        load_weights(trainer.model, warm / "weights.safetensors")
+    return trainer
 
 
-def _begin(store: Store, directory: Path, config: Config) -> None:
+def _begin(store: Store, directory: Path, config: Config, warm: Path | None) -> None:
     """The folder of a new run, with all that it needs beside weights."""
     if (directory / "config.toml").exists():
         raise ValueError(f"{directory} holds a run already: add --resume to go on with it, or name another folder")
@@ -81,12 +91,16 @@ def _begin(store: Store, directory: Path, config: Config) -> None:
             f"{store.location} has no training triples: ingest a catalogue first (python -m loaders.ingest --help)"
         )
     directory.mkdir(parents=True, exist_ok=True)
-    if config.text.front == "pretrained":
+    if warm is not None:
+        for name in ("tokenizer.json", ARCHITECTURE):
+            if (warm / name).exists():
+                shutil.copyfile(warm / name, directory / name)
+    elif config.text.front == "pretrained":
         tokenizer, architecture = open_checkpoint(config.text.checkpoint)
         save_architecture(directory, architecture)
+        tokenizer.save(directory / "tokenizer.json")
     else:
-        tokenizer = learn_tokenizer(store, config)
-    tokenizer.save(directory / "tokenizer.json")
+        learn_tokenizer(store, config).save(directory / "tokenizer.json")
     Candidates.from_store(store).save(directory / "candidates.parquet")
     Applicability.from_store(store).save(directory / "applicability.parquet")
     write_info(directory, _info(store, config))
