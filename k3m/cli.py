@@ -14,6 +14,7 @@ COMMANDS = {
     "map": ("loaders.map", "propose which column of a table is what, for k3m ingest table"),
     "train": ("k3m.train", "pretrain K3M on a store"),
     "complete": ("analysis.complete", "rank values for missing and kept-back facts, write the report"),
+    "conflicts": ("analysis.conflicts", "find facts that a model which never trained on them finds improbable"),
     "stats": ("analysis.stats", "say how large and how complete a store is, as a table and a picture"),
     "review": ("k3m.review", "accept or reject what was proposed"),
     "embed": ("k3m.embed", "write one vector an item into a store"),

@@ -108,7 +108,10 @@ class Run:
             return self._complete(
                 store_of(source, self.config.visible.fields), self.applicability, self.candidates, items, top
             )
-        return self._complete(source, Applicability.from_store(source), Candidates.from_store(source), items, top)
+        trained_on = self.info["store"], self.info["data_version"]
+        same = trained_on == (source.location, source.data_version)
+        applicability = self.applicability if same else Applicability.from_store(source)
+        return self._complete(source, applicability, Candidates.from_store(source), items, top)
 
     def _complete(
         self, store: Store, applicability: Applicability, candidates: Candidates, items: Sequence[str] | None, top: int
