@@ -273,7 +273,7 @@ def _write_whole(table: pd.DataFrame, path: Path) -> None:
 
 def _write_figures(found: dict[Model, pd.DataFrame], out: Path) -> None:
     planted = pd.read_parquet(out / PLANTED)
-    figures = {model: planting.figures(table, planted) for model, table in found.items()}
+    figures = {str(model): planting.figures(table, planted) for model, table in found.items()}
     (out / "metrics.json").write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     (out / "table.md").write_text(planting.table(figures), encoding="utf-8")
 

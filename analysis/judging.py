@@ -60,7 +60,7 @@ def judge(
     }
     fitted = {name: sample for name, sample in samples.items() if len(sample[1])}
     common = _log_temperature(list(fitted.values()), None)
-    parts = []
+    parts: list[pd.DataFrame] = []
     for name, of_property, near in tqdm(groups, desc="probabilities", unit="property"):
         own = _log_temperature([fitted[name]], common) if name in fitted else common
         parts += _judged(predictor, name, of_property, near, candidates, np.exp(own))
@@ -130,9 +130,11 @@ def _judged(
         if len(values):
             scores = _competing(predictor, property, part, known, candidates, true)
             own, best, of_best = _best_other(scores, true, temperature)
-            found["probability"] = np.where(true >= 0, own * (1 - unseen), unseen)
-            found["suggested"] = np.where(best >= 0, values[best], None)
-            found["suggested_probability"] = of_best * (1 - unseen)
+            found = found.assign(
+                probability=np.where(true >= 0, own * (1 - unseen), unseen),
+                suggested=pd.Series(values[best], found.index, dtype=object).where(best >= 0, None),
+                suggested_probability=of_best * (1 - unseen),
+            )
         yield found
 
 

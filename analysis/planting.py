@@ -17,6 +17,9 @@ from k3m import rng
 
 KEY = ["item", "property", "value"]
 
+_Donors = tuple[np.ndarray, Int64[np.ndarray, " k"]]
+"""Distinct values, and how many have each."""
+
 
 def plant(triples: pd.DataFrame, category: pd.Series, share: float, seed: int) -> pd.DataFrame:
     """Which training triples to replace, and by what: columns item, property, value (the wrong one), original.
@@ -55,15 +58,15 @@ def _planted(
         if len(rows) == wanted:
             break
         cell = items[row], properties[row]
-        value = _donor(*donors[group[row]], had[cell], draws[row, 1])
+        value = _donor(donors[group[row]], had[cell], draws[row, 1])
         if value is not None:
             had[cell].add(value)
             rows.append((*cell, value, values[row]))
     return pd.DataFrame(rows, columns=["item", "property", "value", "original"])
 
 
-def _donors(group: Int64[np.ndarray, " n"], values: np.ndarray) -> list[tuple[np.ndarray, Int64[np.ndarray, " k"]]]:
-    """Of each group its distinct values, and how often it has them."""
+def _donors(group: Int64[np.ndarray, " n"], values: np.ndarray) -> list[_Donors]:
+    """Of each group, by its number."""
     counts = pd.DataFrame({"group": group, "value": values}).value_counts(sort=False).sort_index().reset_index()
     return [
         (of_group["value"].to_numpy(dtype=object), of_group["count"].to_numpy())
@@ -71,9 +74,9 @@ def _donors(group: Int64[np.ndarray, " n"], values: np.ndarray) -> list[tuple[np
     ]
 
 
-def _donor(values: np.ndarray, counts: Int64[np.ndarray, " k"], had: set[str], draw: float) -> str | None:
+def _donor(donors: _Donors, had: set[str], draw: float) -> str | None:
     """The value at `draw` of the donors that are none of `had`; None where there is no such donor."""
-    left = counts.copy()
+    values, left = donors[0], donors[1].copy()
     for value in had:
         left[values == value] = 0
     ends = np.cumsum(left)
@@ -93,7 +96,7 @@ def names_of(triples: pd.DataFrame) -> np.ndarray:
     return (triples["item"] + "\x1f" + triples["property"] + "\x1f" + triples["value"]).to_numpy(dtype=object)
 
 
-def figures(conflicts: pd.DataFrame, planted: pd.DataFrame) -> dict[str, float]:
+def figures(conflicts: pd.DataFrame, planted: pd.DataFrame) -> Mapping[str, float]:
     """How well the planted triples are told from the rest by `suspicion`, and how often the value suggested in their
     place is the one that they had.
 

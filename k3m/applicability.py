@@ -1,10 +1,11 @@
 """Which properties may be asked of an item: those that apply to it with a probability of at least `THRESHOLD`.
 
 The probability is learnt from training triples: from the item's category, and from which other properties the item has.
-Of a property that nearly all items have, and of an item that has no other than such, the category alone says it: the
-share of its items that have the property, among those of its items that have anything to tell by. (An item without a
-single fact was most likely never described; it says nothing of what applies.) Otherwise a logistic regression a
-property says it, on the logit of that share and the presence of each other property. Measured in docs/results.md.
+The category says: so great a share of its items have the property, among those that are described at all. (An item that
+has nothing but what nearly all items have was most likely never described: it says nothing of what applies.) Where the
+item has other properties that tell, a logistic regression a property says it, on the logit of that share and the
+presence of each of them. Of a property that nearly all items have, the share among all items of the category says it.
+`benchmarks/applicability.py` measures it.
 
 An item without a category, or of one never seen, is taken for any item. Legend: n items, P properties, T of them that
 tell, C categories and one row more for ANY.
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -36,17 +38,27 @@ LEAST = 20
 SAMPLE = 50_000
 """Items, drawn by position, that the regressions are fitted on: all of them in a catalogue that has no more."""
 PRIOR = 10.0
-"""How many items' worth a category's share among all of its items weighs in its share among those that tell."""
+"""How many items' worth a property's share of all of a category's items weighs in its share of the described ones."""
 BLOCK = 20_000
 """Items whose probabilities are in memory at a time."""
 _COLUMNS = ["kind", "property", "name", "number"]
+
+
+class _Regressions(NamedTuple):
+    """Places among the properties of those that were fitted [F] and of those that tell [T], and what was fitted."""
+
+    asked: Ints
+    telling: Ints
+    weights: Float64[np.ndarray, "F T"]
+    slope: Float64[np.ndarray, " F"]
+    constant: Float64[np.ndarray, " F"]
 
 
 @dataclass(frozen=True)
 class Applicability:
     """What was counted and fitted.
 
-    `table`: columns kind, property, name, number. By kind, of a category (name): `items` it has, `telling` ones, and
+    `table`: columns kind, property, name, number. By kind, of a category (name): `items` it has, `described` ones, and
     those `having` a property. Of a fitted property: its `constant`, the `slope` of its share's logit, and the weight of
     another property (name) being `given`.
     """
@@ -56,20 +68,18 @@ class Applicability:
     @classmethod
     def from_store(cls, store: Store, sample: int = SAMPLE) -> "Applicability":
         """From training triples alone; what is held at a time is as long as the sample, not the catalogue."""
-        sizes = store.category_counts().to_pandas().fillna({"category": ANY})
-        cells = store.property_counts().to_pandas().fillna({"category": ANY})
-        sizes = pd.concat([sizes[sizes["category"] != ANY], sizes.assign(category=ANY)])
-        cells = pd.concat([cells[cells["category"] != ANY], cells.assign(category=ANY)])
+        sizes, cells = (_with_any(of.to_pandas()) for of in (store.category_counts(), store.property_counts()))
         items = sizes.groupby("category")["items"].sum()
         having = cells.groupby(["category", "property"], as_index=False)["items"].sum()
-        of_all = having[having["category"] == ANY].set_index("property")["items"]
-        told = of_all[(of_all >= LEAST) & (of_all < NEARLY_ALL * items.get(ANY, 0))].index.to_numpy(dtype=object)
-        category, present = _sampled(store, told, sample)
-        telling = _telling(items, category, present.any(axis=1))
+        of_any = having[having["category"] == ANY].set_index("property")["items"]
+        rest = of_any[of_any < NEARLY_ALL * items.get(ANY, 0)]
+        told = rest[rest >= LEAST].index.to_numpy(dtype=object)
+        category, described, present = _sampled(store, rest.index, told, sample)
+        number = _described(items, category, described)
         counted = pd.concat(
             [
                 _rows("items", ANY, items.index, items),
-                _rows("telling", ANY, telling.index, telling),
+                _rows("described", ANY, number.index, number),
                 _rows("having", having["property"], having["category"], having["items"]),
             ],
             ignore_index=True,
@@ -92,74 +102,79 @@ class Applicability:
             present: item and property, more than once for several values. With a column split, only triples for
                 training (null) tell what applies; kept-back ones are not asked for, and that is all.
         """
-        names, rows = self.properties, pd.Index(items["id"])
-        place = pd.Index(names).get_indexer(present["property"]), rows.get_indexer(present["item"])
-        there = (place[0] >= 0) & (place[1] >= 0)
-        told = there & present["split"].isna().to_numpy() if "split" in present else there
-        held, shown = (_matrix(place[1][of], place[0][of], (len(rows), len(names))) for of in (there, told))
-        found = []
-        for start in range(0, len(rows), BLOCK):
+        names, ids = self.properties, items["id"].to_numpy(dtype=object)
+        row = pd.Index(ids).get_indexer(pd.Index(present["item"]))
+        column = pd.Index(names).get_indexer(pd.Index(present["property"]))
+        there = (row >= 0) & (column >= 0)
+        telling = there & present["split"].isna().to_numpy() if "split" in present else there
+        held, shown = (_matrix(row[of], column[of], (len(ids), len(names))) for of in (there, telling))
+        parts = []
+        for start in range(0, max(1, len(ids)), BLOCK):
             part = slice(start, start + BLOCK)
             applies = self.probabilities(items["category"].iloc[part], shown[part].toarray())
-            row, column = np.nonzero((applies >= threshold) & ~held[part].toarray())
-            found.append((rows.to_numpy()[start + row], names[column], applies[row, column]))
-        columns = [np.concatenate(parts) for parts in zip(*found, strict=True)] if found else [[], [], []]
-        cells = pd.DataFrame(dict(zip(("item", "property", "applies"), columns, strict=True)))
-        return cells.sort_values(["property", "item"], ignore_index=True)
+            of, asked = np.nonzero((applies >= threshold) & ~held[part].toarray())
+            parts.append(pd.DataFrame({"item": ids[part][of], "property": names[asked], "applies": applies[of, asked]}))
+        return pd.concat(parts, ignore_index=True).sort_values(["property", "item"], ignore_index=True)
 
     def probabilities(self, category: pd.Series, present: Bool[np.ndarray, "n P"]) -> Float64[np.ndarray, "n P"]:
         """That each of `properties` applies to items of these categories that have the properties in `present`.
 
         A property's own presence does not count."""
-        found = self.shares[self._category_rows(category)]
-        fitted, told, weights, slope, constant = self._regressions
-        if len(fitted):
-            tells = present[:, told].any(axis=1)
-            given = present[tells][:, told] @ weights.T
-            found[np.ix_(tells, fitted)] = expit(constant + slope * _logit(found[np.ix_(tells, fitted)]) + given)
+        found, fitted = self.shares[self._category_rows(category)], self._regressions
+        if fitted is not None:
+            tells = present[:, fitted.telling].any(axis=1)
+            cells = np.ix_(tells, fitted.asked)
+            given = present[tells][:, fitted.telling] @ fitted.weights.T
+            found[cells] = expit(fitted.constant + fitted.slope * _logit(found[cells]) + given)
         return found
 
     @cached_property
     def properties(self) -> np.ndarray:
         """[P], in code-point order."""
-        return np.unique(self.table.loc[self.table["kind"] == "having", "property"].to_numpy(dtype=object))
+        return np.unique(self._rows_of("having")["property"].to_numpy(dtype=object))
 
     @cached_property
     def shares(self) -> Float64[np.ndarray, "C P"]:
-        """Of the categories' items that tell, the share that has each property: drawn towards the share among all of
-        the category's items, which is drawn towards that among all items."""
-        number = self._number("items"), self._number("telling")
-        having = np.zeros((len(self._categories), len(self.properties)))
-        rows = self.table[self.table["kind"] == "having"]
-        having[self._categories.get_indexer(rows["name"]), np.searchsorted(self.properties, rows["property"])] = rows[
-            "number"
-        ]
-        overall = having[self._categories.get_indexer([ANY])] / max(1.0, number[0].max(initial=0.0))
-        of_all = (having + overall) / (number[0][:, None] + 1)
-        return np.minimum((having + PRIOR * of_all) / (number[1][:, None] + PRIOR), 1.0)
+        """Of the categories' described items (or of all, for what nearly all items have) the share that has each
+        property: drawn towards its share of all of the category's items, which is drawn towards that of all items."""
+        items, described = self._numbers("items")[:, None], self._numbers("described")[:, None]
+        rows, having = self._rows_of("having"), np.zeros((len(items), len(self.properties)))
+        place = self._categories.get_indexer(pd.Index(rows["name"]))
+        having[place, np.searchsorted(self.properties, rows["property"])] = rows["number"]
+        of_any, number = having[self._any], items[self._any]
+        of_all = (having + of_any / np.maximum(number, 1)) / (items + 1)
+        base = np.where(of_any < NEARLY_ALL * number, described, items)
+        return np.minimum((having + PRIOR * of_all) / (base + PRIOR), 1.0)
 
     @cached_property
     def _categories(self) -> pd.Index:
-        return pd.Index(self.table.loc[self.table["kind"] == "items", "name"], dtype=object)
+        return pd.Index(self._rows_of("items")["name"], dtype=object)
 
-    def _number(self, kind: str) -> Float64[np.ndarray, " C"]:
-        rows = self.table[self.table["kind"] == kind].set_index("name")["number"]
-        return rows.reindex(self._categories).to_numpy(dtype=np.float64)
+    @property
+    def _any(self) -> int:
+        return int(self._categories.get_indexer(pd.Index([ANY]))[0])
+
+    def _rows_of(self, kind: str) -> pd.DataFrame:
+        return self.table[self.table["kind"] == kind]
+
+    def _numbers(self, kind: str) -> Float64[np.ndarray, " C"]:
+        return self._rows_of(kind).set_index("name")["number"].reindex(self._categories).to_numpy(dtype=np.float64)
 
     def _category_rows(self, category: pd.Series) -> Ints:
-        rows = self._categories.get_indexer(category.fillna(ANY))
-        return np.where(rows < 0, self._categories.get_indexer([ANY]), rows)
+        rows = self._categories.get_indexer(pd.Index(category.fillna(ANY)))
+        return np.where(rows < 0, self._any, rows)
 
     @cached_property
-    def _regressions(self) -> tuple[Ints, Ints, np.ndarray, np.ndarray, np.ndarray]:
-        """Columns [F] of the fitted properties and [T] of those that tell, weights [F, T], slopes and constants [F]."""
-        parts = {kind: rows for kind, rows in self.table.groupby("kind") if kind in ("given", "slope", "constant")}
-        if not parts:
-            return (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), *[np.empty(0)] * 3)
-        given = parts["given"].pivot(index="property", columns="name", values="number").fillna(0.0)
-        one = [parts[kind].set_index("property")["number"].loc[given.index] for kind in ("slope", "constant")]
-        places = [np.searchsorted(self.properties, names.to_numpy(dtype=object)) for names in given.axes]
-        return (places[0], places[1], given.to_numpy(), one[0].to_numpy(), one[1].to_numpy())
+    def _regressions(self) -> "_Regressions | None":
+        given = self._rows_of("given").pivot(index="property", columns="name", values="number").fillna(0.0)
+        if given.empty:
+            return None
+        slope, constant = (
+            self._rows_of(kind).set_index("property")["number"].reindex(given.index).to_numpy()
+            for kind in ("slope", "constant")
+        )
+        asked, telling = (np.searchsorted(self.properties, names.to_numpy(dtype=object)) for names in given.axes)
+        return _Regressions(asked, telling, given.to_numpy(), slope, constant)
 
     def _fitted(
         self, told: np.ndarray, category: pd.Series, present: Bool[np.ndarray, "n T"]
@@ -175,7 +190,6 @@ class Applicability:
                 continue
             others = np.delete(shown[used], column, axis=1)
             inputs = sparse.csr_matrix(np.column_stack([share[row[used], column], others]))
-            # A coarse end: a tenth of a percent of the probabilities moves after it, and half of the time is saved.
             model = LogisticRegression(max_iter=100, tol=1e-3).fit(inputs, has, sample_weight=times[used])
             slope, *weights = model.coef_[0].tolist()
             yield _rows("constant", property, [ANY], model.intercept_)
@@ -183,26 +197,35 @@ class Applicability:
             yield _rows("given", property, np.delete(told, column), weights)
 
 
-def _sampled(store: Store, told: np.ndarray, most: int) -> tuple[pd.Series, Bool[np.ndarray, "n T"]]:
-    """Categories of the sampled items, and which of the properties they have."""
+def _with_any(counts: pd.DataFrame) -> pd.DataFrame:
+    """Counts by category, and the same again of all categories together."""
+    counts = counts.fillna({"category": ANY})
+    return pd.concat([counts[counts["category"] != ANY], counts.assign(category=ANY)])
+
+
+def _sampled(
+    store: Store, rest: pd.Index, told: np.ndarray, most: int
+) -> tuple[pd.Series, Bool[np.ndarray, " n"], Bool[np.ndarray, "n T"]]:
+    """Categories of the sampled items, whether they have any of the properties `rest`, and which of those `told`."""
+    names = pd.Index(store.property_names(), dtype=object)
+    columns, telling = pd.Index(told).get_indexer(names), names.isin(rest)
     ords = np.sort(rng.first(most, store.num_items, "applicability"))
-    columns = pd.Index(told).get_indexer(pd.Index(store.property_names(), dtype=object))
-    category, present = [], np.zeros((len(ords), len(told)), dtype=bool)
+    category, described, present = [], np.zeros(len(ords), dtype=bool), np.zeros((len(ords), len(told)), dtype=bool)
     for start in range(0, len(ords), BLOCK):
         part = ords[start : start + BLOCK]
         category.append(store.item_features(part, ("category",))["category"])
         near = store.neighbours(part)
-        row, column = np.repeat(np.arange(len(part)), np.diff(near.indptr)), columns[near.property]
-        present[start + row[column >= 0], column[column >= 0]] = True
-    return pd.Series(np.concatenate(category) if category else [], dtype=object), present
+        row, column = start + np.repeat(np.arange(len(part)), np.diff(near.indptr)), columns[near.property]
+        described[row[telling[near.property]]] = True
+        present[row[column >= 0], column[column >= 0]] = True
+    return pd.Series(np.concatenate(category) if category else [], dtype=object), described, present
 
 
-def _telling(items: pd.Series, category: pd.Series, tells: Bool[np.ndarray, " n"]) -> pd.Series:
-    """Of each category's items so many tell, by their share among the sampled ones."""
-    sampled = pd.DataFrame({"category": category.fillna(ANY), "tells": tells})
-    sampled = pd.concat([sampled[sampled["category"] != ANY], sampled.assign(category=ANY)])
-    share = sampled.groupby("category")["tells"].mean().reindex(items.index)
-    return items * share.fillna(tells.mean() if len(tells) else 0.0)
+def _described(items: pd.Series, category: pd.Series, described: Bool[np.ndarray, " n"]) -> pd.Series:
+    """So many of each category's items are described, by their share of the sampled ones."""
+    sampled = _with_any(pd.DataFrame({"category": category, "described": described}))
+    share = sampled.groupby("category")["described"].mean().reindex(items.index)
+    return items * share.fillna(float(described.mean()) if len(described) else 0.0)
 
 
 def _distinct(

@@ -9,7 +9,7 @@ import pytest
 import graphstore
 from graphstore import Store
 from k3m import applicability
-from k3m.applicability import ANY, Applicability
+from k3m.applicability import Applicability
 
 TRIPLES = ["item", "property", "value"]
 
@@ -22,8 +22,8 @@ def _store(items: list[tuple[str, str | None]], triples: list[str], kept_back: t
 
 
 def test_a_category_s_share_by_hand() -> None:
-    """Nothing here is had by LEAST items, so that nobody tells and the prior is all there is. Three hats: two have a
-    colour, one of these a size; a scarf has a fabric twice; two of four of all the items have a colour."""
+    """So few items that no regression is fitted. Of three hats two have a colour, one of these a size, one nothing; a
+    scarf has a fabric twice; of the four items three are described."""
     store = _store(
         [("a", "hat"), ("b", "hat"), ("c", "hat"), ("d", "scarf")],
         ["a colour red", "b colour red", "b size S", "d fabric wool", "d fabric silk"],
@@ -32,13 +32,22 @@ def test_a_category_s_share_by_hand() -> None:
     found = Applicability.from_store(store)
     assert found.properties.tolist() == ["colour", "fabric", "size"]
     shares = found.probabilities(pd.Series(["hat", "scarf", None, "sock"]), np.zeros((4, 3), dtype=bool))
-    # (having + share of all items) / (items + 1), drawn to from no telling item at all: (having + 10 x that) / 10
+    # Of all of a category's items, drawn to the share of all: (having + that) / (items + 1); then of the described.
     hat = [(2 + 2 / 4) / 4, (0 + 1 / 4) / 4, (1 + 1 / 4) / 4]
     scarf = [(0 + 2 / 4) / 2, (1 + 1 / 4) / 2, (0 + 1 / 4) / 2]
     every = [(2 + 2 / 4) / 5, (1 + 1 / 4) / 5, (1 + 1 / 4) / 5]
     having = np.array([[2, 0, 1], [0, 1, 0], [2, 1, 1], [2, 1, 1]])
-    expected = np.minimum((having + 10 * np.array([hat, scarf, every, every])) / 10, 1)
+    described = np.array([[2], [1], [3], [3]])
+    expected = (having + 10 * np.array([hat, scarf, every, every])) / (described + 10)
     np.testing.assert_allclose(shares, expected, rtol=1e-12)
+
+
+def test_what_nearly_all_have_is_shared_by_all_of_a_category() -> None:
+    """A colour says of no item that it was described: nine of ten hats have one."""
+    store = _store([(f"h{n}", "hat") for n in range(10)], [f"h{n} colour red" for n in range(9)] + ["h0 size S"])
+    found = Applicability.from_store(store)
+    of_all = (np.array([9, 1]) + np.array([9, 1]) / 10) / 11
+    np.testing.assert_allclose(found.shares[found._any], (np.array([9, 1]) + 10 * of_all) / np.array([20, 11]))
 
 
 def test_missing_are_the_cells_above_the_threshold_that_nobody_has() -> None:
@@ -48,7 +57,7 @@ def test_missing_are_the_cells_above_the_threshold_that_nobody_has() -> None:
     known = store.triples((None, "test")).to_pandas()
     asked = found.missing(items, known)  # b has one in a kept-back triple: not asked, whatever applies
     assert asked[["item", "property"]].values.tolist() == [["x", "colour"]]
-    assert asked["applies"].tolist() == [found.shares[found._categories.get_loc(ANY), 0]]
+    assert asked["applies"].tolist() == [found.shares[found._any, 0]]
     assert found.missing(items, known, threshold=1.0 + 1e-9).empty
     assert found.missing(items.iloc[:0], known).empty
 
@@ -86,8 +95,8 @@ def test_other_properties_tell_what_the_category_does_not() -> None:
     assert (applies.loc[1, ["strap", "movement"]] > 0.6).all()
     assert (applies.loc[1, ["fabric", "fit", "sleeve"]] < 0.15).all()
     # Nothing is there to tell by: the category's share, about .4 of the six.
-    np.testing.assert_allclose(applies.loc[2].to_numpy(), found.shares[0], rtol=1e-12)
-    assert found.shares[0][names.index("brand")] > 0.9
+    np.testing.assert_allclose(applies.loc[2].to_numpy(), found.shares[found._any], rtol=1e-12)
+    assert found.shares[found._any][names.index("brand")] > 0.9
 
 
 def test_saved_and_loaded_it_says_the_same(tmp_path: Path) -> None:
@@ -105,7 +114,8 @@ def test_kept_back_facts_tell_nothing() -> None:
     own cells alone are not asked."""
     items, triples = _wardrobe()
     random = np.random.default_rng(1)
-    kept = triples.assign(split=np.where(random.random(len(triples)) < 0.3, "test", None))
+    split = pd.Series("test", index=triples.index, dtype=object)
+    kept = triples.assign(split=split.where(random.random(len(triples)) < 0.3, None))
     training = kept[kept["split"].isna()]
     full, bare = (Applicability.from_store(graphstore.from_tables(items, rows)) for rows in (kept, training))
     pd.testing.assert_frame_equal(full.table, bare.table)
