@@ -35,6 +35,8 @@ NEARLY_ALL = 0.9
 """A property that so many of the items have tells nothing of the others."""
 LEAST = 20
 """Items that have a property before it tells anything; of a rarer one the category says whether it applies."""
+MOST = 500
+"""Properties that tell, those that the most items have: a run keeps the square of that many weights."""
 SAMPLE = 50_000
 """Items, drawn by position, that the regressions are fitted on: all of them in a catalogue that has no more."""
 PRIOR = 10.0
@@ -70,10 +72,11 @@ class Applicability:
         """From training triples alone; what is held at a time is as long as the sample, not the catalogue."""
         sizes, cells = (_with_any(of.to_pandas()) for of in (store.category_counts(), store.property_counts()))
         items = sizes.groupby("category")["items"].sum()
+        items = items.reindex(items.index.union([ANY]), fill_value=0)
         having = cells.groupby(["category", "property"], as_index=False)["items"].sum()
         of_any = having[having["category"] == ANY].set_index("property")["items"]
-        rest = of_any[of_any < NEARLY_ALL * items.get(ANY, 0)]
-        told = rest[rest >= LEAST].index.to_numpy(dtype=object)
+        rest = of_any[of_any < NEARLY_ALL * items[ANY]]
+        told = np.sort(rest[rest >= LEAST].nlargest(MOST).index.to_numpy(dtype=object))
         category, described, present = _sampled(store, rest.index, told, sample)
         number = _described(items, category, described)
         counted = pd.concat(
@@ -117,9 +120,8 @@ class Applicability:
         return pd.concat(parts, ignore_index=True).sort_values(["property", "item"], ignore_index=True)
 
     def probabilities(self, category: pd.Series, present: Bool[np.ndarray, "n P"]) -> Float64[np.ndarray, "n P"]:
-        """That each of `properties` applies to items of these categories that have the properties in `present`.
-
-        A property's own presence does not count."""
+        """That each of `properties` applies to items of these categories that have the properties in `present`, the
+        asked one not among them."""
         found, fitted = self.shares[self._category_rows(category)], self._regressions
         if fitted is not None:
             tells = present[:, fitted.telling].any(axis=1)
@@ -182,14 +184,14 @@ class Applicability:
         """The regressions' rows of the table. An item counts where another property than the asked one tells."""
         row, shown, times = _distinct(self._category_rows(category), present)
         share = _logit(self.shares[:, np.searchsorted(self.properties, told)])
-        number = shown.sum(axis=1)
+        number, sparsely = shown.sum(axis=1), sparse.csc_matrix(shown, dtype=np.float64)
         for column, property in enumerate(told):
             used = number > shown[:, column]
             has = shown[used, column]
             if has.all() or not has.any():
                 continue
-            others = np.delete(shown[used], column, axis=1)
-            inputs = sparse.csr_matrix(np.column_stack([share[row[used], column], others]))
+            of_share = sparse.csc_matrix(share[row, column][:, None])
+            inputs = sparse.hstack([of_share, sparsely[:, :column], sparsely[:, column + 1 :]], format="csr")[used]
             model = LogisticRegression(max_iter=100, tol=1e-3).fit(inputs, has, sample_weight=times[used])
             slope, *weights = model.coef_[0].tolist()
             yield _rows("constant", property, [ANY], model.intercept_)

@@ -62,8 +62,11 @@ def test_missing_are_the_cells_above_the_threshold_that_nobody_has() -> None:
     assert found.missing(items.iloc[:0], known).empty
 
 
-def test_a_store_without_triples_has_none_to_ask(tmp_path: Path) -> None:
-    store = _store([("a", "hat")], [], ("a colour red",))
+@pytest.mark.parametrize(("items", "kept_back"), [([("a", "hat")], ("a colour red",)), ([], ())])
+def test_a_store_without_triples_has_none_to_ask(
+    items: list[tuple[str, str | None]], kept_back: tuple[str, ...], tmp_path: Path
+) -> None:
+    store = _store(items, [], kept_back)
     Applicability.from_store(store).save(tmp_path / "applicability.parquet")
     found = Applicability.load(tmp_path / "applicability.parquet")
     assert found.missing(pd.DataFrame({"id": ["b"], "category": ["hat"]}), pd.DataFrame(columns=TRIPLES)).empty
