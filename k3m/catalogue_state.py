@@ -75,5 +75,5 @@ def _described(store: Store, block: Ints, applicability: Applicability) -> tuple
     )
     digests = [blake2b(text.encode(), digest_size=8).hexdigest() for text in texts]
     described = pd.DataFrame({"id": held["id"], "category": held["category"]})
-    missing = applicability.missing(described, triples.select(CELL).to_pandas())
+    missing = applicability.missing(described, triples.select([*CELL, "split"]).to_pandas())[list(CELL)]
     return pd.Series(digests, index=held["id"], dtype=object), missing

@@ -17,6 +17,7 @@ COMMANDS = {
     "train": ("k3m.train", "pretrain K3M on a store"),
     "complete": ("analysis.complete", "rank values for missing and kept-back facts, write the report"),
     "update": ("k3m.update", "take changed files in, train on, complete what is new, say what is different"),
+    "conflicts": ("analysis.conflicts", "find facts that a model which never trained on them finds improbable"),
     "stats": ("analysis.stats", "say how large and how complete a store is, as a table and a picture"),
     "review": ("k3m.review", "accept or reject what was proposed"),
     "embed": ("k3m.embed", "write one vector an item into a store"),

@@ -424,8 +424,16 @@ class Config:
         return cls(**{name: _section(hints[name], name, entries) for name, entries in values.items()})
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        return cls.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+    def load(cls, path: Path, settings: Sequence[str] = ()) -> Self:
+        """The config at `path` with `section.key=value` settings over it.
+
+        Raises:
+            ValueError: as `from_preset`.
+        """
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        for setting in settings:
+            _apply(values, setting, cls)
+        return cls.from_dict(values)
 
     def to_toml(self) -> str:
         """Every setting, resolved; `Config.load` reads it back."""

@@ -137,10 +137,14 @@ class Trainer:
         self.stream = self.following.caught_up(self.stream, self.state.step)
         self._validation = None
 
+    @property
+    def done(self) -> bool:
+        """Whether no step is left to take."""
+        return self.state.step >= self.steps or 0 < self.config.train.patience <= self.state.worse
+
     def _ended(self, deadline: float) -> bool:
-        patience = self.config.train.patience
         late = self.processes.from_first(float(monotonic() > deadline)) > 0
-        return late or self.state.step >= self.steps or 0 < patience <= self.state.worse
+        return late or self.done
 
     def _finish(self) -> None:
         """What is due however the run ended."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import graphstore
-from graphstore import StaleSnapshot, StoreError
+from graphstore import SchemaError, StaleSnapshot, StoreError
 from graphstore.images import UnknownImage
 from tests.catalogues import tiny_catalogue
 from tests.stores import ingested
@@ -55,6 +55,26 @@ def test_a_snapshot_of_some_items_has_all_that_is_known_of_them(tmp_path: Path) 
         pd.testing.assert_frame_equal(some.triples(splits).to_pandas(), expected)
         keys = every[every["id"].isin(ids)]["image"].dropna()
         assert [some.images.get(key) for key in keys] == [tables.images[key] for key in keys]
+
+
+def test_a_snapshot_of_other_triples_trains_on_those(tmp_path: Path) -> None:
+    """Values and splits are those given, in any order; a triple of an item that is not there is refused."""
+    tables = tiny_catalogue(8)
+    store = graphstore.from_tables(tables.items, tables.triples, images=tables.images)
+    given = tables.triples[tables.triples["split"].isna()].iloc[::-1].reset_index(drop=True)
+    given["split"] = pd.Series("other", given.index, dtype=object).where(given.index % 2 == 1, None)
+    given.loc[0, "value"] = "planted"
+    graphstore.write_snapshot(store, tmp_path / "snapshot", triples=given)
+    key = ["item", "property", "value"]
+    with graphstore.open(tmp_path / "snapshot") as snapshot:
+        for split in (None, "other"):
+            of_split = given[given["split"].isna() if split is None else given["split"] == split]
+            expected = of_split[key].sort_values(key, ignore_index=True)
+            assert snapshot.triples((split,)).to_pandas()[key].values.tolist() == expected.values.tolist()
+        assert snapshot.data_version == store.data_version
+        assert "planted" in snapshot.value_counts()["value"].to_pylist()
+    with pytest.raises(SchemaError, match="nobody"):
+        graphstore.write_snapshot(store, tmp_path / "wrong", triples=given.assign(item="nobody"))
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:

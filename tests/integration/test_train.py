@@ -84,6 +84,7 @@ def test_a_trained_run_completes_and_embeds_its_store(finished: Path, location: 
     assert set(completions["item"]) == {item}
     assert not held & set(completions["property"])
     assert completions["rank"].max() == 2
+    assert completions["applies"].between(0.05, 1).all()
     for _, cell in completions.groupby("property"):
         assert cell["score"].is_monotonic_decreasing
         assert cell["rank"].tolist() == list(range(1, len(cell) + 1))
