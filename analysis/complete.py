@@ -22,7 +22,7 @@ import shlex
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -39,7 +39,9 @@ import k3m
 from analysis import report
 from analysis.answers import OURS, answered, figures_of
 from analysis.calibration import LEAST, TooFewQuestions
-from analysis.floors import FLOORS
+from analysis.cnn import Settings as CnnSettings
+from analysis.predictors import Name as Floor
+from analysis.predictors import predictors
 from analysis.splits import Asked, calibrate_part, require_same_split
 from analysis.trust import PRECISIONS, Trust
 from graphstore import Store
@@ -74,12 +76,22 @@ class Arguments:
     """Splits whose kept-back triples are ranked; by default test and cold, where the store has them."""
     report: Path | None = None
     """Folder to write to; by default RUN/complete."""
-    floors: tuple[Literal["majority", "tabular", "visual"], ...] = ("majority", "tabular", "visual")
-    """Floors to measure beside K3M."""
+    floors: tuple[Floor, ...] = ("majority", "tabular", "visual")
+    """Floors to measure beside K3M. `cnn` takes half an hour and more on a CPU for 40,000 photographs, once; `pool` is
+    it and `tabular` together."""
+    external: tuple[Path, ...] = ()
+    """Outside predictors to measure beside K3M: Parquet files of item, property, value, score (higher is better)."""
+    cnn: CnnSettings = field(default_factory=CnnSettings)
+    """Of the network behind `cnn` and `pool`."""
+    cache: Path | None = None
+    """Folder for what is slow to fit of the floors, to be found again; by default RUN/floors."""
     top: int = 10
     """Values to write for each cell."""
     without: tuple[Literal["title", "image", "graph"], ...] = ()
     """Modalities that the model is not shown; the floors see all."""
+    cells: Path | None = None
+    """Of the missing facts complete (and with --write propose) those alone that a Parquet file names by its columns
+    item and property."""
     inductive: bool = False
     """Evaluate the items that came into the store after the run's training as a split of their own, `inductive`."""
     calibration: Path | None = None
@@ -170,6 +182,14 @@ def cells_of(store: Store, triples: pd.DataFrame, splits: Sequence[str]) -> dict
     return {split: cells.drop_duplicates() for split, cells in kept_back.items()} | {"missing": missing}
 
 
+def of_those(cells: Mapping[str, pd.DataFrame], file: Path | None) -> dict[str, pd.DataFrame]:
+    """Of the missing cells those that the file names; all without one."""
+    if file is None:
+        return dict(cells)
+    named = pd.read_parquet(file, columns=["item", "property"]).drop_duplicates()
+    return {**cells, "missing": cells["missing"].merge(named, on=["item", "property"])}
+
+
 def completions(
     predictor: Predictor,
     cells: Mapping[str, pd.DataFrame],
@@ -242,13 +262,17 @@ def complete(store: Store, run: Run, arguments: Arguments, command: str) -> Path
     require_same_split(store, run.directory, run.info)
     asked = Asked.of(store, run.directory, run.info, arguments.evaluate, arguments.inductive)
     calibrate = calibrate_part(store, run.info)
-    cells = cells_of(store, asked.triples, asked.splits)
+    cells = of_those(cells_of(store, asked.triples, asked.splits), arguments.cells)
     items = sorted(set(calibrate["item"]).union(*(of_split["item"] for of_split in cells.values())))
     ours = run.predictor(store, items, arguments.without, progress=True)
-    predictors = {OURS: ours} | {name: FLOORS[name](store, asked.candidates) for name in arguments.floors}
-    trusts = trusts_of(predictors, asked, calibrate, run, arguments)
+    cache = arguments.cache or arguments.run / "floors"
+    beside = predictors(
+        arguments.floors, store, asked.candidates, cache=cache, external=arguments.external, cnn=arguments.cnn
+    )
+    asking = {OURS: ours} | beside
+    trusts = trusts_of(asking, asked, calibrate, run, arguments)
     trust = trusts.get(OURS)
-    found = answered(predictors, asked.kept_back, asked.triples, asked.candidates, trusts)
+    found = answered(asking, asked.kept_back, asked.triples, asked.candidates, trusts)
     metrics, tables = figures_of(asked, found, store.property_groups())
     directory = arguments.report or arguments.run / "complete"
     directory.mkdir(parents=True, exist_ok=True)

@@ -8,32 +8,22 @@ those of the same store.
 Legend: n items asked, N items of the store, K candidates, F features.
 """
 
-import io
 import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float32, Int64
-from PIL import Image
+from jaxtyping import Float, Int64
 from scipy import sparse  # type: ignore[import-untyped]
 from scipy.special import log_softmax  # type: ignore[import-untyped]
-from skimage.color import rgb2hsv
-from skimage.feature import hog
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
-from tqdm import tqdm
 
+from analysis.features import facts, one_hot, pictures, words
 from graphstore import Store
 from k3m.candidates import Candidates
 from k3m.ranks import Predictor
-
-_FACT_WEIGHT = 0.5  # of the one-hot facts and article type beside TF-IDF rows of length 1
-_PICTURE_WEIGHT = 0.05  # of a standardised picture feature, chosen on fashion's valid and cold-valid among .02 to .2
-_PICTURE_SIZE = (60, 80)  # width, height in pixels
 
 
 class Majority:
@@ -71,9 +61,9 @@ class Tabular:
         self._training = store.triples().to_pandas()
         items = store.items(("title", "category")).to_pandas()
         self._items = pd.Index(items["id"])
-        self._facts = _facts(self._training, self._items, candidates)
+        self._facts = facts(self._training, self._items, candidates)
         self._rest = sparse.hstack(
-            [_words(items["title"]), _one_hot(items["category"]), *self._more(store)], format="csr"
+            [words(items["title"]), one_hot(items["category"]), *self._more(store)], format="csr"
         )
         self._models: dict[str, _Fitted | None] = {}
 
@@ -84,7 +74,7 @@ class Tabular:
     def score(self, property: str, items: Sequence[str]) -> Float[np.ndarray, "n K"]:
         """Log-probabilities."""
         fitted = self._fitted(property)
-        if fitted is None:
+        if fitted is None or len(items) == 0:
             counts = self.candidates.counts(property)
             return np.tile(np.log(counts / counts.sum()), (len(items), 1))
         margins = fitted.model.decision_function(self._features(items)[:, fitted.features])
@@ -123,7 +113,7 @@ class Visual(Tabular):
     """`Tabular` with the photograph: colour histogram and histograms of oriented gradients (HOG)."""
 
     def _more(self, store: Store) -> list[sparse.csr_matrix]:
-        return [sparse.csr_matrix(_pictures(store))]
+        return [sparse.csr_matrix(pictures(store))]
 
 
 FLOORS: dict[str, Callable[[Store, Candidates], Predictor]] = {
@@ -131,56 +121,3 @@ FLOORS: dict[str, Callable[[Store, Candidates], Predictor]] = {
     "tabular": Tabular,
     "visual": Visual,
 }
-
-
-def _words(titles: pd.Series) -> sparse.csr_matrix:
-    """TF-IDF of word 1-2-grams, [N, F]; a missing title is a row of zeros."""
-    if not titles.fillna("").str.contains(r"\w\w").any():  # TfidfVectorizer refuses an empty vocabulary
-        return sparse.csr_matrix((len(titles), 0), dtype=np.float32)
-    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32).fit_transform(titles.fillna(""))
-
-
-def _one_hot(categories: pd.Series) -> sparse.csr_matrix:
-    """[N, F]; a missing category is a row of zeros."""
-    codes, names = pd.factorize(categories)
-    rows = np.flatnonzero(codes >= 0)
-    return _weighted(rows, codes[rows], (len(categories), len(names)))
-
-
-def _facts(training: pd.DataFrame, items: pd.Index, candidates: Candidates) -> sparse.csr_matrix:
-    """Which (property, value) pairs, the rows of `candidates.table`, each item has in training, [N, F]."""
-    pairs = pd.MultiIndex.from_frame(candidates.table[["property", "value"]])
-    columns = pairs.get_indexer(pd.MultiIndex.from_frame(training[["property", "value"]]))
-    return _weighted(items.get_indexer(pd.Index(training["item"])), columns, (len(items), len(pairs)))
-
-
-def _weighted(
-    rows: Int64[np.ndarray, " e"], columns: Int64[np.ndarray, " e"], shape: tuple[int, int]
-) -> sparse.csr_matrix:
-    weights = np.full(len(rows), _FACT_WEIGHT, dtype=np.float32)
-    return sparse.csr_matrix((weights, (rows, columns)), shape=shape)
-
-
-def _pictures(store: Store) -> Float32[np.ndarray, "N F"]:
-    """Standardised picture features, then whether there is a picture; a missing one is zeros, the others' mean."""
-    keys = store.items(("image",)).to_pandas()["image"]
-    codes, distinct = pd.factorize(keys)  # byte-equal photographs share a key
-    if len(distinct) == 0:
-        return np.zeros((len(keys), 0), dtype=np.float32)
-    pictures = np.stack(
-        [_picture(store.images.get(key)) for key in tqdm(distinct, desc="picture features", unit="image")]
-    )
-    rows = np.flatnonzero(codes >= 0)
-    features = np.zeros((len(keys), pictures.shape[1] + 1), dtype=np.float32)
-    features[rows, :-1] = StandardScaler().fit_transform(pictures[codes[rows]])
-    features[rows, -1] = 1
-    return features * np.float32(_PICTURE_WEIGHT)
-
-
-def _picture(data: bytes) -> Float32[np.ndarray, " F"]:
-    """Histogram of hue, saturation and brightness (its square roots: rare colours count too), then HOG of the greys."""
-    image = Image.open(io.BytesIO(data)).convert("RGB").resize(_PICTURE_SIZE)
-    colours = rgb2hsv(np.asarray(image)).reshape(-1, 3)
-    histogram, _ = np.histogramdd(colours, bins=(12, 4, 4), range=[(0, 1)] * 3)
-    gradients = hog(np.asarray(image.convert("L")), orientations=8, pixels_per_cell=(16, 16), cells_per_block=(2, 2))
-    return np.concatenate([np.sqrt(histogram.ravel() / len(colours)), gradients]).astype(np.float32)

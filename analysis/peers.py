@@ -1,237 +1,174 @@
-"""A rival of K3M that knows the triples alone: PyKEEN's TransE, tuned.
+"""K3M's rivals, each fitted, tuned and ranked on the same triples, candidates and filter, in one table.
 
-`python -m analysis.peers --store STORE --out DIR`. It is trained on the store's training triples alone, tuned with
-Optuna on split `valid`, and ranked by the code that ranks K3M (`k3m.ranks`). It knows an item by its training triples
-only: of an item without any it can say nothing.
+`python -m analysis.peers --store STORE --out DIR` fits the floors (`analysis.predictors`) and tunes PyKEEN's models
+(`analysis.tuning`), and ranks the kept-back triples by the code that ranks K3M. Each has a folder in DIR: `row.json`,
+`ranks.parquet` (item, property, value, split, rank; `analysis.paired` compares two of them). What is done is not done
+again: the same command goes on where it was stopped. An embedding knows an item by its training triples only: of a
+split with items that have none the table says "cannot".
 
-A study is kept in DIR: the same command again goes on with the trials that are left.
+`python -m analysis.peers --triples FOLDER --settings FILE.toml --out DIR` trains PyKEEN's models with given settings on
+a folder of triples and ranks all entities, as the literature does (`analysis.linkpred`). The file:
 
-Legend: n items asked, K candidates, D width.
+    [ComplEx]
+    epochs = 100            # at most
+    check = 5               # passes between two looks at `valid`
+    patience = 3            # looks without a better MRR
+    settings = {model = "ComplEx", training = "all", dimension = 512, ...}     # of analysis.embeddings.Settings
+
+A training goes on from its last look. `python -m analysis.table DIR` prints the table again, K3M's studies with it.
 """
 
-import json
+import itertools
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import optuna
 import pandas as pd
-import torch
 import tyro
-from jaxtyping import Float
-from optuna.storages.journal import JournalFileBackend
-from pykeen.models import Model, TransE
-from pykeen.training import SLCWATrainingLoop
-from pykeen.triples import TriplesFactory
-from safetensors.torch import load_file, save_file
-from tqdm import tqdm
 
 import graphstore
+from analysis import linkpred, table
+from analysis.cnn import Settings as CnnSettings
+from analysis.embeddings import MODELS, Name, Training
+from analysis.gds import NodeSimilarity, NoGds
+from analysis.predictors import Name as Floor
+from analysis.predictors import predictors
+from analysis.table import Row, figures_of
+from analysis.tuning import Budget, Tuning, minutes
 from graphstore import Store
 from k3m.candidates import Candidates
-from k3m.ranks import link_metrics, rank_triples
-
-WEIGHTS = "weights.safetensors"
-"""Of the best trial so far."""
+from k3m.ranks import CannotScore, Predictor, rank_triples
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Tune PyKEEN's TransE on a catalogue's training triples and rank its kept-back ones."""
+    """Fit, tune and rank K3M's rivals; print one table."""
 
-    store: str
-    """A Ladybug file, a snapshot folder, a mapping (MAP.toml) of another graph, or neo4j://user@host:port/database."""
     out: Path
-    """Folder of the study: its trials, the best weights, metrics.json."""
-    evaluate: tuple[str, ...] = ("test",)
-    """Splits whose kept-back triples are ranked by the best trial."""
-    trials: int = 8
-    """Settings to try, in all."""
-    epochs: int = 40
-    """Passes over the training triples at most, a trial."""
-    check: int = 5
-    """Passes between two looks at `valid`; a trial ends when it has become worse, or is worse than most."""
-    dimension: int = 128
-    """D."""
-    seed: int = 0
-    """Of the settings drawn, of weights and of negatives."""
+    """Folder to write to, a folder in it for each."""
+    store: str | None = None
+    """A Ladybug file, a snapshot folder, a mapping (MAP.toml) of another graph, or neo4j://user@host:port/database."""
+    triples: Path | None = None
+    """A folder of triples in the place of a store: all entities are ranked."""
+    settings: Path | None = None
+    """With --triples: the models' settings (see the module)."""
+    evaluate: tuple[str, ...] = ("test", "cold")
+    """Splits whose kept-back triples are ranked, where the store has them."""
+    floors: tuple[Floor, ...] = ()
+    """Floors to fit."""
+    cnn: CnnSettings = field(default_factory=CnnSettings)
+    """Of the network behind `cnn` and `pool`."""
+    external: tuple[Path, ...] = ()
+    """Outside predictors: Parquet of item, property, value, score."""
+    gds: bool = False
+    """GDS's nodeSimilarity, where the store is a Neo4j server that has it."""
+    models: tuple[Name, ...] = MODELS
+    """PyKEEN's models to tune."""
+    trainings: tuple[Training, ...] = ("nssa", "all")
+    """Ways to train each of them."""
+    budget: Budget = field(default_factory=Budget)
+    """Of each model under each training."""
 
-
-class Embeddings:
-    """A PyKEEN model as a predictor (`k3m.ranks.Predictor`)."""
-
-    def __init__(self, model: Model, factory: TriplesFactory, candidates: Candidates) -> None:
-        self.model, self.factory, self.candidates = model, factory, candidates
-
-    @torch.inference_mode()
-    def score(self, property: str, items: Sequence[str]) -> Float[np.ndarray, "n K"]:
-        """The model's own scores.
-
-        Raises:
-            ValueError: for an item without a training triple.
-        """
-        values = self.candidates.of(property)
-        if len(values) == 0:
-            return np.zeros((len(items), 0))
-        heads = [[self._entity(item), self.factory.relation_to_id[property]] for item in items]
-        tails = torch.tensor([self.factory.entity_to_id[_value(value)] for value in values])
-        return self.model.score_t(torch.tensor(heads), tails=tails).double().numpy()
-
-    def _entity(self, item: str) -> int:
-        if (found := self.factory.entity_to_id.get(_item(item))) is None:
-            raise ValueError(f"item {item!r} has no training triple: an embedding cannot score it")
-        return found
-
-
-def _item(name: str) -> str:
-    """An item and a value of one name are two entities."""
-    return f"item {name}"
-
-
-def _value(text: str) -> str:
-    return f"value {text}"
-
-
-def factory_of(training: pd.DataFrame) -> TriplesFactory:
-    """From training triples: columns item, property, value."""
-    columns = [training["item"].map(_item), training["property"], training["value"].map(_value)]
-    return TriplesFactory.from_labeled_triples(np.stack([column.to_numpy(dtype=str) for column in columns], axis=1))
+    def __post_init__(self) -> None:
+        if (self.store is None) == (self.triples is None):
+            raise ValueError("expected either --store or --triples")
+        if (self.settings is None) != (self.triples is None):
+            raise ValueError("--triples and --settings go together")
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """One study on one store."""
+class Ranking:
+    """What every predictor of a store is asked."""
 
-    arguments: Arguments
-    factory: TriplesFactory
-    candidates: Candidates
-    valid: pd.DataFrame
+    asked: pd.DataFrame
     known: pd.DataFrame
+    candidates: Candidates
 
     @classmethod
-    def of(cls, store: Store, arguments: Arguments) -> "Tuning":
-        """
-        Raises:
-            ValueError: for a store without kept-back triples to tune on.
-        """
-        valid = store.triples(("valid",)).to_pandas()
-        if valid.empty:
-            raise ValueError(f"{store.location} has no split valid, on which models are tuned")
+    def of(cls, store: Store, splits: tuple[str, ...]) -> "Ranking":
         known = store.triples((None, *store.counts().splits)).to_pandas()
-        return cls(arguments, factory_of(store.triples().to_pandas()), Candidates.from_store(store), valid, known)
+        asked = known[known["split"].isin(splits)].reset_index(drop=True)
+        return cls(asked, known, Candidates.from_store(store))
 
-    def __call__(self, trial: optuna.Trial) -> float:
-        """The best MRR on `valid` of one draw of settings."""
-        begun, best = time.monotonic(), -1.0
-        model = self.model(_model_settings(trial, self.arguments))
-        for epoch in self.trained(model, _training_settings(trial)):
-            mrr = self.mrr(model, self.valid)["mrr"]
-            trial.report(mrr, epoch)
-            if mrr <= best:
-                break
-            best = mrr
-            self._keep(trial, model, best, epoch)
-            trial.set_user_attr("minutes", (time.monotonic() - begun) / 60)
-            if trial.should_prune():
-                break
-        return best
-
-    def trained(self, model: Model, settings: dict[str, Any]) -> Iterator[int]:
-        """The epochs after which to look at `valid`."""
-        loop = SLCWATrainingLoop(
-            model=model,
-            triples_factory=self.factory,
-            optimizer="adam",
-            optimizer_kwargs={"lr": settings["lr"]},
-            negative_sampler_kwargs={"num_negs_per_pos": settings["negatives"]},
-        )
-        every = self.arguments.check
-        for epoch in range(every, self.arguments.epochs + 1, every):
-            model.train()
-            options: dict[str, Any] = {"use_tqdm_batch": False, "tqdm_kwargs": {"leave": False}, "num_workers": 0}
-            loop.train(self.factory, epoch, settings["batch_size"], continue_training=epoch > every, **options)
-            yield epoch
-
-    def model(self, settings: dict[str, Any]) -> Model:
-        return TransE(triples_factory=self.factory, random_seed=self.arguments.seed, **settings)
-
-    def mrr(self, model: Model, asked: pd.DataFrame) -> dict[str, float]:
-        """Link metrics of triples (columns item, property, value)."""
-        model.eval()
-        predictor = Embeddings(model, self.factory, self.candidates)
-        ranks = rank_triples(predictor, asked, self.known, self.candidates)
-        return link_metrics(ranks, asked["property"].to_numpy())
-
-    def _keep(self, trial: optuna.Trial, model: Model, mrr: float, epoch: int) -> None:
-        """The weights, where they are the best of the study."""
-        trial.set_user_attr("epochs", epoch)
-        others = [each.value for each in trial.study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))]
-        if mrr > max((value for value in others if value is not None), default=-1.0):
-            save_file(model.state_dict(), self.arguments.out / WEIGHTS)
+    def figures(self, predictor: Predictor, folder: Path) -> dict[str, Any]:
+        """By split; writes the ranks too."""
+        parts: list[pd.DataFrame] = []
+        found: dict[str, Any] = {}
+        for split, asked in self.asked.groupby("split", sort=False):
+            try:
+                parts.append(asked.assign(rank=rank_triples(predictor, asked, self.known, self.candidates)))
+                found |= figures_of(parts[-1])
+            except CannotScore:
+                found[str(split)] = table.CANNOT
+        folder.mkdir(parents=True, exist_ok=True)
+        if parts:
+            pd.concat(parts, ignore_index=True).to_parquet(folder / table.RANKS, index=False)
+        return found
 
 
-def _model_settings(trial: optuna.Trial | optuna.trial.FrozenTrial, arguments: Arguments) -> dict[str, Any]:
-    margin = trial.suggest_categorical("margin", [0.25, 0.5, 1.0, 2.0])
-    norm = trial.suggest_categorical("norm", [1, 2])
-    own = {"embedding_dim": arguments.dimension, "scoring_fct_norm": norm}
-    return own | {"loss": "marginranking", "loss_kwargs": {"margin": margin}}
+def of_store(store: Store, arguments: Arguments) -> None:
+    """Whatever is not done yet; row.json says of a folder that it is."""
+    ranking, out = Ranking.of(store, arguments.evaluate), arguments.out
+    for name in arguments.floors:
+        if not done(out / name):
+            fit_floor(name, store, ranking, arguments)
+    for path in arguments.external:
+        predictor = predictors((), store, ranking.candidates, external=(path,))[path.stem]
+        Row(model=path.stem, figures=ranking.figures(predictor, out / path.stem)).write(out / path.stem)
+    if arguments.gds and not done(out / "gds"):
+        fit_gds(store, ranking, out / "gds")
+    for model, training in itertools.product(arguments.models, arguments.trainings):
+        folder = out / f"{model.lower()}-{training}"
+        if not done(folder):
+            tune(Tuning.of(store, model, training, folder, arguments.budget), ranking)
 
 
-def _training_settings(trial: optuna.Trial) -> dict[str, Any]:
-    return {
-        "lr": trial.suggest_float("lr", 3e-4, 3e-2, log=True),
-        "negatives": trial.suggest_categorical("negatives", [8, 32]),
-        "batch_size": trial.suggest_categorical("batch_size", [256, 1024]),
-    }
+def done(folder: Path) -> bool:
+    """What could not be run may be tried again."""
+    return (folder / table.ROW).exists() and not Row.read(folder).note
 
 
-def study_of(arguments: Arguments) -> optuna.Study:
-    """Kept in the folder; begun where there is none."""
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    journal = JournalFileBackend(str(arguments.out / "study.log"))
-    study = optuna.create_study(
-        study_name="TransE",
-        storage=optuna.storages.JournalStorage(journal),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=3),
-        direction="maximize",
-        load_if_exists=True,
-    )
-    # A sampler forgets where it was: going on with its first seed would draw the first settings again.
-    study.sampler = optuna.samplers.TPESampler(seed=arguments.seed + len(study.trials))
-    return study
+def fit_gds(store: Store, ranking: Ranking, folder: Path) -> None:
+    """Or say that there is none."""
+    begun, name = time.monotonic(), "GDS nodeSimilarity"
+    try:
+        figures = ranking.figures(NodeSimilarity(store, ranking.candidates), folder)
+        Row(model=name, figures=figures, minutes=(time.monotonic() - begun) / 60).write(folder)
+    except NoGds as error:
+        Row(model=name, note=str(error)).write(folder)
 
 
-def tuned(tuning: Tuning, study: optuna.Study) -> Model:
-    """The best model of all trials."""
-    arguments = tuning.arguments
-    done = len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
-    for _ in tqdm(range(done, arguments.trials), initial=done, total=arguments.trials, desc="trials", unit="trial"):
-        study.optimize(tuning, n_trials=1)
-    model = tuning.model(_model_settings(study.best_trial, arguments))
-    model.load_state_dict(load_file(arguments.out / WEIGHTS))
-    return model
+def fit_floor(name: Floor, store: Store, ranking: Ranking, arguments: Arguments) -> None:
+    """Minutes are of fitting and ranking: some fit a property when it is first asked for."""
+    begun, out = time.monotonic(), arguments.out
+    predictor = predictors((name,), store, ranking.candidates, cache=out / "cache", cnn=arguments.cnn)[name]
+    figures = ranking.figures(predictor, out / name)
+    Row(model=name, figures=figures, minutes=(time.monotonic() - begun) / 60).write(out / name)
+
+
+def tune(tuning: Tuning, ranking: Ranking) -> None:
+    """Tune, and rank the best."""
+    predictor, study = tuning.best()
+    best = {**predictor.embedding.settings.changed(), "epochs": study.best_trial.user_attrs["epochs"]}
+    Row(
+        model=f"{tuning.model}, {tuning.training}",
+        trials=len(study.trials),
+        minutes=minutes(study),
+        settings=best,
+        figures=ranking.figures(predictor, tuning.folder),
+    ).write(tuning.folder)
 
 
 def main(arguments: Arguments) -> None:
-    with graphstore.open(arguments.store) as store:
-        tuning, study = Tuning.of(store, arguments), study_of(arguments)
-        model = tuned(tuning, study)
-        found = {split: tuning.mrr(model, store.triples((split,)).to_pandas()) for split in arguments.evaluate}
-    best = study.best_trial
-    metrics = {
-        "model": "TransE",
-        "settings": best.params | {"dimension": arguments.dimension, "epochs": best.user_attrs["epochs"]},
-        "valid_mrr": best.value,
-        "trials": len(study.trials),
-        "minutes": sum(trial.user_attrs.get("minutes", 0.0) for trial in study.trials),
-        "link_completion": found,
-    }
-    (arguments.out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    for split, figures in found.items():
-        print(f"{split}: MRR {figures['mrr']:.4f}, Hits@1 {figures['hits_at_1']:.4f}")
+    """The command; see the module."""
+    if arguments.triples is not None and arguments.settings is not None:
+        linkpred.run(arguments.triples, arguments.settings, arguments.out)
+    elif arguments.store is not None:
+        with graphstore.open(arguments.store) as store:
+            of_store(store, arguments)
+    splits = ("test",) if arguments.triples else arguments.evaluate
+    print(table.markdown(list(table.rows_in(arguments.out)), splits), end="")
 
 
 if __name__ == "__main__":

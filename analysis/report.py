@@ -29,9 +29,16 @@ from k3m.ranks import link_metrics
 PROPOSALS_SHOWN = 1000
 PROPERTIES_CHARTED = 25
 THUMBNAIL = (60, 80)  # largest width and height in pixels
-NAMES = {"k3m": "K3M", "majority": "majority", "tabular": "tabular", "visual": "visual"}
-COLOURS = {"K3M": "#d55e00", "majority": "#767676", "tabular": "#0072b2", "visual": "#009e73"}  # Okabe-Ito
-SHAPES = {"K3M": "diamond", "majority": "circle", "tabular": "square", "visual": "triangle-up"}
+PREDICTORS = {  # Okabe-Ito colours; outside predictors have OTHER
+    "k3m": ("#d55e00", "diamond"),
+    "majority": ("#767676", "circle"),
+    "tabular": ("#0072b2", "square"),
+    "visual": ("#009e73", "triangle-up"),
+    "nearest": ("#56b4e9", "triangle-down"),
+    "cnn": ("#cc79a7", "triangle-left"),
+    "pool": ("#e69f00", "triangle-right"),
+}
+OTHER = ("#000000", "cross")
 STATES = {"known": "#0072b2", "kept back": "#767676", "proposed": "#e69f00"}
 
 
@@ -75,9 +82,16 @@ class Findings:
     set_size_95, set_size_99, covered_95, covered_99 (whether the set holds the true value)."""
 
 
+def shown(predictor: str) -> str:
+    """As the page names it."""
+    return "K3M" if predictor == "k3m" else predictor
+
+
 def write(findings: Findings, store: Store, path: Path) -> None:
     """Write the page to `path`."""
-    predictors = [name for name in NAMES if name in findings.ranks]
+    splits = findings.metrics["link_completion"].values()
+    floors = dict.fromkeys(name for figures in splits for name in figures["floors"])
+    predictors = [name for name in ("k3m", *floors) if name in findings.ranks]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("analysis"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
@@ -85,7 +99,7 @@ def write(findings: Findings, store: Store, path: Path) -> None:
         name=findings.metrics["run"]["name"],
         facts=findings.facts,
         headline=headline(findings.metrics["link_completion"], predictors),
-        predictors=[NAMES[name] for name in predictors],
+        predictors=[shown(name) for name in predictors],
         quality=quality(findings.ranks, predictors),
         proposals=proposals(findings.best, store),
         num_missing=len(findings.best),
@@ -115,10 +129,10 @@ def headline(link_completion: Mapping[str, Any], predictors: Sequence[str]) -> l
 
 
 def _row(name: str, figures: Mapping[str, Any], predictors: Sequence[str]) -> dict[str, Any]:
-    metrics = {NAMES[predictor]: figures["floors"].get(predictor, figures) for predictor in predictors}
+    metrics = {shown(predictor): figures["floors"].get(predictor, figures) for predictor in predictors}
     floors = {floor: own["mrr"] for floor, own in figures["floors"].items()}
     best = max(floors, key=lambda floor: floors[floor], default=None)
-    ahead = None if best is None else {"floor": NAMES[best], "by": figures["mrr"] - floors[best]}
+    ahead = None if best is None else {"floor": shown(best), "by": figures["mrr"] - floors[best]}
     return {"name": name, "n": figures["n"], "metrics": metrics, "ahead": ahead}
 
 
@@ -127,7 +141,7 @@ def quality(ranks: pd.DataFrame, predictors: Sequence[str]) -> list[dict[str, An
     rows = []
     for (split, property), of_property in ranks.groupby(["split", "property"], sort=False):
         own = {
-            NAMES[name]: link_metrics(of_property[name].to_numpy(), of_property["property"].to_numpy())
+            shown(name): link_metrics(of_property[name].to_numpy(), of_property["property"].to_numpy())
             for name in predictors
         }
         rows.append({"split": split, "property": property, "n": len(of_property), "metrics": own})
@@ -215,7 +229,7 @@ def _by_property(ranks: pd.DataFrame, predictors: Sequence[str]) -> pd.DataFrame
         reciprocal.groupby("property")
         .mean()
         .loc[frequent.index]
-        .rename(columns=NAMES)
+        .rename(columns=shown)
         .rename_axis("what")
         .reset_index()
     )
@@ -225,7 +239,8 @@ def _by_property(ranks: pd.DataFrame, predictors: Sequence[str]) -> pd.DataFrame
 
 def _dots(table: pd.DataFrame, predictors: Sequence[str]) -> alt.Chart:
     """MRR on a line for each `what`; predictors differ in shape as well as in colour."""
-    names = [NAMES[name] for name in predictors]
+    names = [shown(name) for name in predictors]
+    colours, shapes = ({shown(name): PREDICTORS.get(name, OTHER)[part] for name in predictors} for part in (0, 1))
     return (
         alt.Chart(table, width="container", height=24 * table["what"].nunique())
         .mark_point(size=90, strokeWidth=2.5)  # outlines, so that equal figures do not hide each other
@@ -234,8 +249,8 @@ def _dots(table: pd.DataFrame, predictors: Sequence[str]) -> alt.Chart:
             y=alt.Y(
                 "what:N", title=None, sort=table["what"].unique().tolist(), axis=alt.Axis(grid=True, labelLimit=150)
             ),
-            color=_scale("predictor", COLOURS, names),
-            shape=_scale("predictor", SHAPES, names, alt.Shape),
+            color=_scale("predictor", colours, names),
+            shape=_scale("predictor", shapes, names, alt.Shape),
             tooltip=["what:N", "predictor:N", "n:Q", alt.Tooltip("mrr:Q", format=".4f")],
         )
     )

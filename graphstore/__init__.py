@@ -24,11 +24,12 @@ from graphstore.errors import (
     UnsupportedQuery,
 )
 from graphstore.images import ImagePack, image_key
-from graphstore.predictions import PredictionReport
+from graphstore.predictions import AppliedReport, PredictionReport
 from graphstore.snapshot import open_snapshot, write_snapshot
 from graphstore.store import Counts, Edges, IngestReport, Mode, Neighbours, Store
 
 __all__ = [
+    "AppliedReport",
     "ArrayStore",
     "BrokenStore",
     "ConnectionFailed",

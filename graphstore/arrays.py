@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -16,9 +16,11 @@ from graphstore import changes, tables
 from graphstore.errors import ReadOnlyStore, SchemaError, UnsupportedQuery
 from graphstore.images import ImagePack, MemoryImages
 from graphstore.lists import passing_over
-from graphstore.predictions import PredictionReport, Verdict
+from graphstore.predictions import AppliedReport, PredictionReport, Verdict
 from graphstore.store import Counts, Edges, IngestReport, Neighbours, Store, Vectors
 from graphstore.tables import Ints, Table
+
+NO_TRIPLES = pa.schema([(name, pa.string()) for name in tables.KEY])
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,18 @@ class Arrays:
     place: Ints
     """Where each training triple is in `value_edge`."""
     data_version: int
+    rejections: pa.Table = field(default_factory=NO_TRIPLES.empty_table)
+    """item, property and value, as `Store.rejections` gives them."""
 
     @classmethod
-    def of(cls, items: pa.Table, triples: pa.Table, properties: pa.Table, data_version: int) -> "Arrays":
+    def of(
+        cls,
+        items: pa.Table,
+        triples: pa.Table,
+        properties: pa.Table,
+        data_version: int,
+        rejections: pa.Table | None = None,
+    ) -> "Arrays":
         """From checked tables (`tables.item_table` and its like)."""
         names = tables.Ordinals.of(triples)
         item = tables.positions(triples["item"], items["id"].combine_chunks())[names.training]
@@ -68,6 +79,7 @@ class Arrays:
             value_item=item[by_value],
             place=place,
             data_version=data_version,
+            rejections=NO_TRIPLES.empty_table() if rejections is None else rejections,
         )
 
 
@@ -210,6 +222,15 @@ class ArrayStore(Store):
     def _review(self, proposals: pa.Table, verdict: Verdict) -> int:
         self._refuse_write()
 
+    def _withdraw(self, proposals: pa.Table) -> int:
+        self._refuse_write()
+
+    def _apply_reviews(self) -> AppliedReport:
+        self._refuse_write()
+
+    def _rejections(self) -> pa.Table:
+        return self.arrays.rejections
+
     def _write_embeddings(self, parts: Iterable[Vectors], run: str, model: str, version: str) -> int:
         self._refuse_write()
 
@@ -226,12 +247,17 @@ class ArrayStore(Store):
 
 
 def from_tables(
-    items: Table, triples: Table, properties: Table | None = None, images: Mapping[str, bytes] | None = None
+    items: Table,
+    triples: Table,
+    properties: Table | None = None,
+    images: Mapping[str, bytes] | None = None,
+    rejections: Table | None = None,
 ) -> ArrayStore:
     """A store in memory.
 
     Args:
         images: bytes by key (`image_key(bytes)`), as the items' column image names them.
+        rejections: item, property, value of completions that were rejected.
 
     Raises:
         SchemaError: as `Store.ingest`.
@@ -239,5 +265,6 @@ def from_tables(
     item_rows = tables.with_columns(changes.checked_types(tables.item_table(items), {}), tables.ITEM_FIELDS)
     triple_rows = tables.with_columns(tables.triple_table(triples), tables.TRIPLE_COLUMNS)
     tables.require_known_items(triple_rows, item_rows["id"])
-    arrays = Arrays.of(item_rows, triple_rows, tables.property_table(properties), data_version=1)
+    rejected = None if rejections is None else tables.triple_table(rejections).select(list(tables.KEY))
+    arrays = Arrays.of(item_rows, triple_rows, tables.property_table(properties), 1, rejected)
     return ArrayStore(arrays, MemoryImages(images), "memory")

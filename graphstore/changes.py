@@ -61,6 +61,24 @@ def triple_difference(given: pa.Table, there: pa.Table, prune: bool) -> Changes:
     return Changes(new, changed, gone, found.unchanged)
 
 
+def nothing(keys: Sequence[str]) -> Changes:
+    """No change of rows with these keys."""
+    empty = pa.schema([(name, pa.string()) for name in keys]).empty_table()
+    return Changes(empty, empty, empty, 0)
+
+
+def sparing(found: Changes, applied: pa.Table, gone_items: pa.Table) -> Changes:
+    """`found` less what it says of the triples `applied`, which no file has: they stay as they are, unless their item
+    goes (`gone_items`: id)."""
+    items = gone_items.rename_columns(["item"])
+    staying = applied.join(items, ["item"], join_type="left anti")
+    changed, gone = (
+        part.join(staying, list(tables.KEY), join_type="left anti") for part in (found.changed, found.gone)
+    )
+    unchanged = found.unchanged + len(found.changed) - len(changed)
+    return Changes(found.new, tables.sorted_triples(changed), tables.sorted_triples(gone), unchanged)
+
+
 def with_idle(given: pa.Table, there: pa.Table, key: str) -> pa.Table:
     """`given` with the rows of `there` that it lacks, all but their keys null."""
     idle = there.select([key]).join(given.select([key]), [key], join_type="left anti")

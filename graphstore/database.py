@@ -18,6 +18,7 @@ from graphstore import changes, tables
 from graphstore.changes import Changes, Numbered
 from graphstore.errors import IngestUnderWay, ReadOnlyStore, SchemaError, StoreError
 from graphstore.lists import passing_over
+from graphstore.predictions import AppliedReport, completed
 from graphstore.store import TRAINING, Counts, Edges, IngestReport, Neighbours
 from graphstore.tables import KEY, Ints
 from graphstore.written_back import WrittenBackStore
@@ -346,6 +347,8 @@ class DatabaseStore(WrittenBackStore):
         triples = changes.completed(triples, old_triples, KEY)
         item_changes = changes.difference(items, old_items, ("id",), prune)
         triple_changes = changes.triple_difference(triples, old_triples, prune)
+        if len(applied := completed(old_triples)):
+            triple_changes = changes.sparing(triple_changes, applied, item_changes.gone)
         graph = Numbered.of(
             changes.merged(old_items.select(["id"]), item_changes, ("id",))["id"].combine_chunks(),
             changes.merged(old_triples, triple_changes, KEY),
@@ -363,6 +366,19 @@ class DatabaseStore(WrittenBackStore):
             len(item_changes.gone),
             len(triple_changes.gone),
         )
+
+    def _apply_reviews(self) -> AppliedReport:
+        self._state()  # of an ingest that was cut off, what is left is not marked as whole
+        settled, old = self._settled(), self._triples((None, *self.counts().splits))
+        found = changes.difference(settled.accepted, old, KEY)
+        gone = completed(old).join(settled.rejected, list(KEY), join_type="left semi")
+        new = tables.with_columns(found.new, tables.TRIPLE_COLUMNS).select(list(tables.TRIPLE_COLUMNS))
+        triples = Changes(tables.triple_table(new), new.slice(0, 0), tables.sorted_triples(gone), 0)
+        items, ids = changes.nothing(("id",)), self.items()["id"].combine_chunks()
+        graph = Numbered.of(ids, changes.merged(old, triples, KEY), self.property_groups())
+        version = self._write(items, triples, graph, self._fields(), prune=False)
+        there = len(settled.accepted) - len(new)
+        return AppliedReport(len(new), there, len(gone), settled.contradicted, version)
 
     def _old_items(self, items: pa.Table, known: dict[str, str]) -> pa.Table:
         """The items that are there, in the columns of `items`."""

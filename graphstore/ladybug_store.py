@@ -20,12 +20,12 @@ import ladybug
 import pandas as pd
 import pyarrow as pa
 
-from graphstore import tables
+from graphstore import predictions, tables
 from graphstore.database import Batch, DatabaseStore
 from graphstore.errors import BrokenStore, QueryError, StoreError, StoreNotFound
 from graphstore.images import ImagePack
 from graphstore.locks import FileLock
-from graphstore.predictions import PREDICTED_COLUMNS, PROPOSED, RUN_KEY
+from graphstore.predictions import PREDICTED_COLUMNS, PROPOSED, RUN_KEY, Settled
 from graphstore.store import Mode
 
 SCHEMA = (
@@ -268,6 +268,12 @@ class LadybugStore(DatabaseStore):
 
     def _remove_proposals(self, rows: pa.Table) -> None:
         self._load(f"{MATCH_PREDICTED} AND coalesce(p.status, '{PROPOSED}') = '{PROPOSED}' DELETE p", rows)
+
+    def _rejections(self) -> pa.Table:
+        there = self._rows("CALL show_tables() RETURN name")["name"].to_pylist()
+        if "PREDICTED" not in there:  # a file of before there was any
+            return Settled.of(predictions.SCHEMA.empty_table()).rejected
+        return super()._rejections()
 
     def _remove_vectors_but(self, model: str) -> None:
         self._execute(REMOVE_VECTORS, {"model": model})

@@ -1,4 +1,8 @@
-"""Tables of completions as a store takes them, checked: what becomes PREDICTED, and what a person says of it."""
+"""Tables of completions as a store takes them, checked: what becomes PREDICTED, and what a person says of it.
+
+An accepted completion becomes a triple on request. Its source says so from then on: it is for training, and no ingest
+keeps it back or takes it away.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +18,8 @@ from graphstore.tables import KEY, Table
 
 Verdict = Literal["accepted", "rejected"]
 PROPOSED = "proposed"
+COMPLETED = "k3m:"
+"""Begins the source of a triple that was a completion; the name of its run follows."""
 RUN_KEY = (*KEY, "run")
 """One relationship each."""
 PROPOSED_COLUMNS = ("rank", "confidence", "model")
@@ -37,6 +43,20 @@ class PredictionReport:
     removed: int
     kept: int
     """Not proposed any more, but accepted or rejected."""
+
+
+@dataclass(frozen=True)
+class AppliedReport:
+    """Reviewed completions, by what became of them as triples; and the data version after it."""
+
+    added: int
+    there: int
+    """Accepted, and triples already, which stay as they are."""
+    removed: int
+    """Rejected by now, and taken out again: they had been accepted and applied before."""
+    contradicted: int
+    """Accepted in one run and rejected in another: left as they are."""
+    data_version: int
 
 
 def completion_table(completions: Table) -> pa.Table:
@@ -94,3 +114,37 @@ def found_proposals(asked: pa.Table, there: pa.Table) -> tuple[pd.DataFrame, pd.
     pairs = wanted.merge(there.to_pandas(), on=list(KEY), suffixes=("_asked", ""))
     pairs = pairs[pairs["run_asked"].isna() | (pairs["run_asked"] == pairs["run"])]
     return pairs.drop_duplicates(list(RUN_KEY)), wanted[~wanted["row"].isin(pairs["row"])]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What reviews say of triples, whichever run proposed them."""
+
+    accepted: pa.Table
+    """item, property, value and source: the first run, by name, in which it was accepted."""
+    rejected: pa.Table
+    """item, property, value."""
+    contradicted: int
+    """Triples that were accepted in one run and rejected in another, which are neither."""
+
+    @classmethod
+    def of(cls, reviewed: pa.Table) -> "Settled":
+        """Of completions (SCHEMA) that were accepted or rejected."""
+        rows = reviewed.to_pandas().sort_values(list(RUN_KEY))
+        verdicts = rows.groupby(list(KEY))["status"].transform("nunique")
+        contradicted = rows[verdicts > 1].drop_duplicates(list(KEY))
+        clear = rows[verdicts == 1].drop_duplicates(list(KEY))
+        clear = clear.assign(source=COMPLETED + clear["run"].astype(str))
+        accepted = clear.loc[clear["status"] == "accepted", [*KEY, "source"]]
+        rejected = clear.loc[clear["status"] == "rejected", list(KEY)]
+        return cls(_texts(accepted), _texts(rejected), len(contradicted))
+
+
+def _texts(rows: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(rows, pa.schema([(name, pa.string()) for name in rows]), preserve_index=False)
+
+
+def completed(triples: pa.Table) -> pa.Table:
+    """item, property and value of the triples that were completions."""
+    was = pc.fill_null(pc.starts_with(triples["source"], COMPLETED), False)
+    return triples.filter(was).select(list(KEY))

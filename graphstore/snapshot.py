@@ -16,19 +16,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from graphstore import tables
 from graphstore.arrays import Arrays, ArrayStore
 from graphstore.errors import StaleSnapshot, StoreError, StoreNotFound
 from graphstore.images import ImagePack
 from graphstore.store import Store
-from graphstore.tables import Ints
+from graphstore.tables import Ints, Table
 
 META = "snapshot.json"
-_TABLES = ("items", "triples", "properties", "values")
+_TABLES = ("items", "triples", "properties", "values", "rejections")
 _ARRAYS = ("digest", "indptr", "property", "value", "value_indptr", "value_edge", "value_item", "place")
 
 
 def write_snapshot(
-    store: Store, directory: str | Path, *, items: int | None = None, all_for_training: bool = False
+    store: Store,
+    directory: str | Path,
+    *,
+    items: int | None = None,
+    all_for_training: bool = False,
+    triples: Table | None = None,
 ) -> None:
     """Write a snapshot of `store`; one that was there is replaced once the new one is whole.
 
@@ -36,8 +42,10 @@ def write_snapshot(
         items: only so many, the first by the SHA-256 of their ids, with their triples: to try something on less.
         all_for_training: kept-back triples become training triples, to train on everything once nothing is to be
             evaluated any more.
+        triples: in the place of the store's: with other splits, say, or other values.
 
     Raises:
+        SchemaError: triples that are none of the store's items', or otherwise wrong.
         StoreError: where the directory holds something else, or an ingest changes the store meanwhile.
     """
     directory = Path(directory)
@@ -46,20 +54,26 @@ def write_snapshot(
     partial = directory.with_name(directory.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    _write(store, partial, items, all_for_training)
+    _write(store, partial, items, all_for_training, triples)
     shutil.rmtree(directory, ignore_errors=True)
     os.replace(partial, directory)
 
 
-def _write(store: Store, directory: Path, number: int | None, all_for_training: bool) -> None:
+def _write(
+    store: Store, directory: Path, number: int | None, all_for_training: bool, given: Table | None = None
+) -> None:
     version = store.data_version
     items, groups = store.items(store.item_fields()), store.property_groups()
-    triples = store.triples((None, *store.counts().splits))
+    triples, rejections = store.triples((None, *store.counts().splits)), store.rejections()
     if store.data_version != version:  # nobody locks a server
         raise StoreError(f"{store.location} was changed by an ingest while it was read: write the snapshot again")
+    if given is not None:
+        triples = tables.with_columns(tables.triple_table(given), tables.TRIPLE_COLUMNS)
+        tables.require_known_items(triples, items["id"])
     if number is not None:
         items = items.filter(pc.is_in(items["id"], _first_by_hash(items["id"], number)))
-        triples = triples.filter(pc.is_in(triples["item"], items["id"].combine_chunks()))
+        ids = items["id"].combine_chunks()
+        triples, rejections = (rows.filter(pc.is_in(rows["item"], ids)) for rows in (triples, rejections))
     if all_for_training:
         triples = triples.set_column(triples.column_names.index("split"), "split", pa.nulls(len(triples), pa.string()))
     properties = pa.table({"name": pa.array(groups, pa.string()), "group": pa.array(groups.values(), pa.string())})
@@ -67,7 +81,8 @@ def _write(store: Store, directory: Path, number: int | None, all_for_training: 
     keys = {key: pack.add(store.images.get(key)) for key in pc.unique(items["image"].drop_null()).to_pylist()}
     packed = pa.array([keys.get(key) for key in items["image"].to_pylist()], pa.string())
     items = items.set_column(items.column_names.index("image"), "image", packed)
-    write_arrays(Arrays.of(items, triples, properties, version), directory, store.location, store.split_manifest)
+    arrays = Arrays.of(items, triples, properties, version, rejections)
+    write_arrays(arrays, directory, store.location, store.split_manifest)
 
 
 def _first_by_hash(ids: pa.ChunkedArray, number: int) -> pa.Array:
@@ -108,7 +123,8 @@ def open_snapshot(directory: Path, beside: Store | None = None) -> ArrayStore:
             f"{directory} is a snapshot of data version {meta['data_version']}, "
             f"{beside.location} is at {beside.data_version}: renew it with k3m snapshot {beside.location} {directory}"
         )
-    lacking = [name for name in _ARRAYS if not (directory / f"{name}.npy").exists()]
+    files = {name: f"{name}.npy" for name in _ARRAYS} | {name: f"{name}.arrow" for name in _TABLES}
+    lacking = [name for name, file in files.items() if not (directory / file).exists()]
     if lacking:
         raise StaleSnapshot(
             f"{directory} is a snapshot of an older release (no {', '.join(lacking)}): "

@@ -23,7 +23,7 @@ from graphstore import predictions, tables
 from graphstore.errors import QueryError, QueryParameterError, ReadOnlyStore, SchemaError, UnknownItems
 from graphstore.images import ImagePack
 from graphstore.parameters import bindable, parameter_names
-from graphstore.predictions import PredictionReport, Verdict
+from graphstore.predictions import AppliedReport, PredictionReport, Verdict
 from graphstore.tables import Ints, Table
 
 Mode = Literal["r", "w"]
@@ -199,6 +199,36 @@ class Store(ABC):
         if verdict not in get_args(Verdict):
             raise ValueError(f"a proposal is {' or '.join(get_args(Verdict))} (got {verdict!r})")
         return self._review(predictions.proposal_table(proposals), verdict)
+
+    def withdraw(self, proposals: Table) -> int:
+        """Take open completions away; how many there were. What was accepted or rejected stays, and one that is not
+        there is no error.
+
+        Args:
+            proposals: item, property, value, and run where one run's alone is meant.
+
+        Raises:
+            SchemaError: naming the first row that is wrong.
+            ReadOnlyStore: on a handle opened to read.
+        """
+        self._require_writable("withdraw")
+        return self._withdraw(predictions.proposal_table(proposals))
+
+    def apply_reviews(self) -> AppliedReport:
+        """Make accepted completions training triples, numbered as an ingest would, with source "k3m:RUN"; what was
+        rejected since then goes again. PREDICTED stays as it is. The same again changes nothing.
+
+        A triple that was there before stays what it was, a kept-back one kept back. An ingest leaves what was applied
+        as it is: files that have it too do not keep it back, and `prune` takes it with its item alone.
+
+        Raises:
+            IngestUnderWay: an ingest was cut off.
+            StoreLocked: another process ingests into this store.
+            ReadOnlyStore: on a handle opened to read.
+        """
+        self._require_writable("apply_reviews")
+        with self._alone(take_over=False):
+            return self._apply_reviews()
 
     def write_embeddings(self, parts: Iterable[Vectors], *, run: str, model: str, data_version: int) -> int:
         """Give items their vectors, a part in memory at a time; how many were written. Vectors of another model go
@@ -379,6 +409,11 @@ class Store(ABC):
         texts[:] = [found[value] for value in distinct.tolist()]
         return texts[place]
 
+    def rejections(self) -> pa.Table:
+        """item, property and value of the completions that were rejected, and accepted in no run; sorted. Of all that
+        comes back, this alone may be read by training, on request."""
+        return tables.sorted_triples(self._rejections())
+
     @abstractmethod
     def property_names(self) -> list[str]:
         """By ordinal."""
@@ -450,6 +485,16 @@ class Store(ABC):
 
     @abstractmethod
     def _review(self, proposals: pa.Table, verdict: Verdict) -> int: ...
+
+    @abstractmethod
+    def _withdraw(self, proposals: pa.Table) -> int: ...
+
+    @abstractmethod
+    def _apply_reviews(self) -> AppliedReport: ...
+
+    @abstractmethod
+    def _rejections(self) -> pa.Table:
+        """In any order."""
 
     @abstractmethod
     def _write_embeddings(self, parts: Iterable[Vectors], run: str, model: str, version: str) -> int:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from graphstore import changes, predictions
 from graphstore.errors import NoEmbedding, UnknownProposals
-from graphstore.predictions import PROPOSED, PROPOSED_COLUMNS, RUN_KEY, PredictionReport, Verdict
+from graphstore.predictions import PROPOSED, PROPOSED_COLUMNS, RUN_KEY, PredictionReport, Settled, Verdict
 from graphstore.store import Store, Vectors
 
 _PREDICTED = (
@@ -25,6 +25,7 @@ _PREDICTED = (
 )
 OF_RUN = f"MATCH (i:Item)-[p:PREDICTED]->(v:Value) WHERE p.run = $run {_PREDICTED}"
 OF_ITEMS = f"MATCH (i:Item)-[p:PREDICTED]->(v:Value) WHERE i.id IN $items {_PREDICTED}"
+REVIEWED = f"MATCH (i:Item)-[p:PREDICTED]->(v:Value) WHERE p.status IN ['accepted', 'rejected'] {_PREDICTED}"
 WIDTH = "MATCH (i:Item {id: $id}) RETURN size(i.embedding) AS width"
 _BATCH = 10_000
 
@@ -53,16 +54,26 @@ class WrittenBackStore(Store):
         self._add_nodes("Value", "text", pa.table({"text": new}))
 
     def _review(self, proposals: pa.Table, verdict: Verdict) -> int:
+        found, missing = self._found(proposals)
+        self._require_proposals(missing, len(proposals))
+        changed = found.loc[found["status"] != verdict, list(RUN_KEY)].assign(status=verdict)
+        self._update_predictions(pa.Table.from_pandas(changed, preserve_index=False))
+        return len(changed)
+
+    def _withdraw(self, proposals: pa.Table) -> int:
+        found, _ = self._found(proposals)
+        open_ones = found.loc[found["status"].fillna(PROPOSED) == PROPOSED, list(RUN_KEY)]
+        self._remove_proposals(pa.Table.from_pandas(open_ones, preserve_index=False))
+        return len(open_ones)
+
+    def _found(self, proposals: pa.Table) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Those of the proposals that are there, and those that are not."""
         items = pc.unique(proposals["item"]).to_pylist()
         parts = [
             self._predicted(OF_ITEMS, items=items[start : start + _BATCH]) for start in range(0, len(items), _BATCH)
         ]
         there = pa.concat_tables([predictions.SCHEMA.empty_table(), *parts])
-        found, missing = predictions.found_proposals(proposals, there)
-        self._require_proposals(missing, len(proposals))
-        changed = found.loc[found["status"] != verdict, list(RUN_KEY)].assign(status=verdict)
-        self._update_predictions(pa.Table.from_pandas(changed, preserve_index=False))
-        return len(changed)
+        return predictions.found_proposals(proposals, there)
 
     def _require_proposals(self, missing: pd.DataFrame, asked: int) -> None:
         if len(missing):
@@ -72,6 +83,12 @@ class WrittenBackStore(Store):
                 f"{self.location} has no proposal <{first['item']}, {first['property']}, {first['value']}>{of_run} "
                 f"({len(missing)} unknown of {asked} asked for; nothing was changed)"
             )
+
+    def _settled(self) -> Settled:
+        return Settled.of(self._predicted(REVIEWED))
+
+    def _rejections(self) -> pa.Table:
+        return self._settled().rejected
 
     def _predicted(self, cypher: str, **parameters: Any) -> pa.Table:
         return self._rows(cypher, **parameters).cast(predictions.SCHEMA)

@@ -3,7 +3,7 @@ into it.
 
 Legend: B items, A of them and those that share their values, L title tokens, P objects of a photograph, S strings, W
 tokens a string, R sequences, V their tokens, E visible triples, Q hidden triples, K replaced values and N replaced
-items of each, Z shared values.
+items of each, Z shared values, J rejections.
 """
 
 import dataclasses
@@ -23,9 +23,12 @@ from k3m.config import Config
 from k3m.corruption import Corruption
 from k3m.negatives import CandidateOrdinals
 from k3m.photographs import PhotographReader, Photographs
+from k3m.rejections import RejectedOrdinals, others_of
 from k3m.sampler import HAS, Subgraph, Triples
 from k3m.sequences import pair_sequences
 from k3m.text import OF, TextTokenizer
+
+REJECTED_TEXTS = ("rejected_property", "rejected_value", "rejected_others")
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,16 @@ class ProductBatch:
     shared_triple: Int[Tensor, " Z"] | None = None
     """With a second hop that the model reads: a visible triple, and an item (of the A) that shares its value."""
     shared_item: Int[Tensor, " Z"] | None = None
+    rejected_item: Int[Tensor, " J"] | None = None
+    """Where rejections are read: row of the batch that each is about."""
+    rejected_property: Int[Tensor, " J"] | None = None
+    """Row of `strings`; likewise the next two."""
+    rejected_value: Int[Tensor, " J"] | None = None
+    rejected_others: Int[Tensor, "J K"] | None = None
+    """Other candidates of the property; the mask is False for one that was rejected too, and for none at all."""
+    rejected_others_mask: Bool[Tensor, "J K"] | None = None
+    rejected_drawn_from: Int[Tensor, " J"] | None = None
+    """As `values_drawn_from`."""
     hubs: int | None = None
     """Values that the second hop passed over; None without one."""
 
@@ -109,6 +122,8 @@ class BatchMaker:
     candidates: CandidateOrdinals
     reader: PhotographReader
     training: bool
+    rejections: RejectedOrdinals | None = None
+    """None where they are not read."""
     epoch: int = 0
     without: frozenset[str] = field(default_factory=frozenset)
     """Modalities to leave out: title, image, graph."""
@@ -162,13 +177,13 @@ class BatchMaker:
         }
         if self.training:
             replaced = self.value_texts[replacements.pop("negative_values")]
-            texts["negative_values"] = (asked[:, None] + OF + replaced).ravel()
-        codes, strings = pd.factorize(np.concatenate(list(texts.values())))
-        ends = np.cumsum([len(part) for part in texts.values()])
-        rows = {name: _tensor(part) for name, part in zip(texts, np.split(codes.astype(np.int64), ends), strict=False)}
-        if self.training:
-            rows["negative_values"] = rows["negative_values"].view(replaced.shape)
-        rows |= {name: _tensor(array) for name, array in replacements.items()}
+            texts["negative_values"] = asked[:, None] + OF + replaced
+        rejected = self._rejected(data, subgraph)
+        texts |= {name: rejected.pop(name) for name in REJECTED_TEXTS if name in rejected}
+        codes, strings = pd.factorize(np.concatenate([part.ravel() for part in texts.values()]))
+        parts = np.split(codes.astype(np.int64), np.cumsum([part.size for part in texts.values()])[:-1])
+        rows = {name: _tensor(part.reshape(texts[name].shape)) for name, part in zip(texts, parts, strict=True)}
+        rows |= {name: _tensor(array) for name, array in (replacements | rejected).items()}
         if self.training and self.config.loss.balance:
             rows["hidden_weight"] = _tensor(self.candidates.weights(hidden, self.config.loss.balance))
         if by_leaving_out:
@@ -249,6 +264,23 @@ class BatchMaker:
             "values_drawn_from": np.where(whole, (used & ~known_value).sum(1), self.candidates.number(hidden) - 1),
             "negative_items": others,
             "negative_items_mask": ~self._known(subgraph, others, hidden.property[:, None], hidden.value[:, None]),
+        }
+
+    def _rejected(self, data: HeteroData, subgraph: Subgraph) -> dict[str, NDArray]:
+        """What people rejected of these items, and what may be true instead."""
+        if self.rejections is None or not self.training:
+            return {}
+        found = self.rejections.of(data["item"].n_id[: len(subgraph.digests)].numpy())
+        keys = self._keys(subgraph, "rejections")
+        others, mask, drawn_from = others_of(found, self.candidates, keys, self.config.loss.value_negatives)
+        prop = self.property_names[found.property]
+        return {
+            "rejected_item": found.item,
+            "rejected_property": prop,
+            "rejected_value": prop + OF + self.value_texts[found.value],
+            "rejected_others": prop[:, None] + OF + self.value_texts[others],
+            "rejected_others_mask": mask,
+            "rejected_drawn_from": drawn_from,
         }
 
     def _known(

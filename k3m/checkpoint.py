@@ -1,6 +1,7 @@
 """Checkpoints: one safetensors file with weights, the optimiser's moments and the loop's variables; written beside,
 then renamed, so that a stop in the middle leaves the last whole one. Nothing is unpickled."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -10,11 +11,19 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+WEIGHTS = "weights.safetensors"
+"""A run's, in its folder."""
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 class CheckpointError(ValueError):
     """A checkpoint does not fit the model it is loaded into."""
+
+
+def fingerprint(run: Path) -> str:
+    """Of a run's weights: of two runs by one name, which one it was."""
+    with (run / WEIGHTS).open("rb") as file:
+        return f"k3m-{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -72,15 +81,23 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 
 def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     own = _weights(model)
-    wrong = sorted(own.keys() ^ tensors.keys()) + sorted(
-        name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape
+    wrong = (
+        [f"{name} is missing" for name in sorted(own.keys() - tensors.keys())]
+        + [f"{name} is none of the model's" for name in sorted(tensors.keys() - own.keys())]
+        + [
+            f"{name} is {_shape(tensors[name])}, not {_shape(own[name])}"
+            for name in sorted(own.keys() & tensors.keys())
+            if own[name].shape != tensors[name].shape
+        ]
     )
     if wrong:
-        raise CheckpointError(
-            f"{path} does not fit the model: {len(wrong)} tensors differ, among them {', '.join(wrong[:3])}"
-        )
+        raise CheckpointError(f"{path} does not fit the model: {len(wrong)} tensors differ: {', '.join(wrong)}")
     for name, tensor in own.items():
         tensor.copy_(tensors[name])
+
+
+def _shape(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "a number"
 
 
 def _write(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:

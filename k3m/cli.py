@@ -1,19 +1,23 @@
 """The console command: `k3m NAME ...` is `python -m MODULE ...`, its errors told in one line.
 
 A command's module is imported when it is asked for, so that `k3m --help` waits for no library, and so that nothing but
-this module depends on `loaders` and `analysis`. K3M_TRACEBACK=1 shows where an error came from.
+this module depends on `loaders` and `analysis`. `k3m update` is made of other commands, which it is given here.
+K3M_TRACEBACK=1 shows where an error came from.
 """
 
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 COMMANDS = {
     "ingest": ("loaders.ingest", "read a catalogue's files into a store"),
     "map": ("loaders.map", "propose which column of a table is what, for k3m ingest table"),
     "train": ("k3m.train", "pretrain K3M on a store"),
     "complete": ("analysis.complete", "rank values for missing and kept-back facts, write the report"),
+    "update": ("k3m.update", "take changed files in, train on, complete what is new, say what is different"),
+    "conflicts": ("analysis.conflicts", "find facts that a model which never trained on them finds improbable"),
     "stats": ("analysis.stats", "say how large and how complete a store is, as a table and a picture"),
     "review": ("k3m.review", "accept or reject what was proposed"),
     "embed": ("k3m.embed", "write one vector an item into a store"),
@@ -38,12 +42,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(name, words)
 
 
+def command(name: str) -> Callable[[Sequence[str]], int | None]:
+    """What runs a command with its words."""
+    main = importlib.import_module(COMMANDS[name][0]).main
+    return partial(main, command=command) if name == "update" else main
+
+
 def run(name: str, words: Sequence[str]) -> int:
-    command = importlib.import_module(COMMANDS[name][0])
+    main = command(name)
     from graphstore import StoreError  # not above: it brings the databases with it
 
     try:
-        return command.main(words) or 0
+        return main(words) or 0
     except (StoreError, ValueError, OSError) as error:
         if os.environ.get("K3M_TRACEBACK") == "1":
             raise

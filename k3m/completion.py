@@ -11,6 +11,7 @@ from k3m.candidates import Candidates
 from k3m.ranks import Predictor, best_columns, chunks, known_mask
 
 COLUMNS = ("item", "property", "value", "rank", "score")
+APPLIES = "applies"
 CONFIDENCE = "confidence"
 Probabilities: TypeAlias = Callable[
     [str, Float[np.ndarray, "n K"], Bool[np.ndarray, "n K"]], Float64[np.ndarray, "n K"]
@@ -27,17 +28,18 @@ def best_values(
     probabilities: Probabilities | None = None,
 ) -> pd.DataFrame:
     """The `top` best candidates of each cell: item, property, value, rank (1 is best), score (higher is better), and
-    confidence where `probabilities` are given.
+    `applies` where the cells have it, confidence where `probabilities` are given.
 
     Args:
-        cells: columns item and property, no cell twice.
+        cells: columns item and property, no cell twice; `applies`, the probability that the property applies.
         known: triples (item, property, value) whose values are not proposed again.
 
     Raises:
         NonFiniteScores: from a predictor that gives a NaN or an infinity.
     """
     parts = list(_parts(predictor, cells, known, candidates, top, probabilities))
-    columns = [*COLUMNS, *([] if probabilities is None else [CONFIDENCE])]
+    more = [*([APPLIES] if APPLIES in cells else []), *([] if probabilities is None else [CONFIDENCE])]
+    columns = [*COLUMNS, *more]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
@@ -64,6 +66,8 @@ def _parts(
                 "rank": rank,
                 "score": scores[row, column],
             }
+            if APPLIES in part:
+                best[APPLIES] = part[APPLIES].to_numpy()[row]
             if probabilities is not None:
                 best[CONFIDENCE] = probabilities(property, scores, mask)[row, column]
             yield pd.DataFrame(best)

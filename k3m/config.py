@@ -255,6 +255,9 @@ class LossConfig:
     """softmax: weight of the N3 penalty on c*, p and v."""
     reciprocal: bool = False
     """softmax: ask also for the item, among the batch's, by its property and value."""
+    rejected: float = 0.0
+    """Weight of what people rejected of proposals, each held against the property's other candidates; 0: not read. The
+    same as lpm lets an item with a rejection count like one with a hidden triple."""
     hide: float = 0.15
     """Chance of each triple of an item to be hidden at a step; one is hidden at least."""
     balance: float = 0.0
@@ -279,7 +282,7 @@ class LossConfig:
         _require(self.temperature > 0, "loss.temperature", "> 0", self.temperature)
         if self.link == "margin" and self.score != "transe":
             raise ValueError(f"loss.link = margin scores by transe (got loss.score = {self.score})")
-        for name in ("lpm", "mlm", "mom", "n3", "balance", "value_negatives", "item_negatives"):
+        for name in ("lpm", "mlm", "mom", "n3", "rejected", "balance", "value_negatives", "item_negatives"):
             _require(getattr(self, name) >= 0, f"loss.{name}", "at least 0", getattr(self, name))
 
 
@@ -331,6 +334,20 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WarmConfig:
+    """What is other in a run that begins with another's weights (`k3m train --from`): less of it."""
+
+    epochs: int = 1
+    """In the place of train.epochs."""
+    peak_lr: float = 0.0
+    """In the place of optim.peak_lr; 0: the same."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "warm.epochs", "at least 1", self.epochs)
+        _require(self.peak_lr >= 0, "warm.peak_lr", "at least 0", self.peak_lr)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     visible: VisibleConfig = field(default_factory=VisibleConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -341,6 +358,7 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    warm: WarmConfig = field(default_factory=WarmConfig)
 
     def __post_init__(self) -> None:
         if self.data.replace and self.loss.leave_one_out:
@@ -377,10 +395,26 @@ class Config:
                 entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")
             )
             raise ValueError(f"unknown preset {preset!r}: expected one of {', '.join(known)}")
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        return cls._read(file.read_text(encoding="utf-8"), settings)
+
+    @classmethod
+    def _read(cls, toml: str, settings: Sequence[str]) -> Self:
+        values = tomllib.loads(toml)
         for setting in settings:
             _apply(values, setting, cls)
         return cls.from_dict(values)
+
+    @classmethod
+    def warm_from(cls, path: Path, settings: Sequence[str] = ()) -> Self:
+        """Of a run that begins with the weights of the run whose config is at `path`: its settings, as much training as
+        `warm` says, and `settings` over both."""
+        own = cls._read(path.read_text(encoding="utf-8"), settings)
+        less = dataclasses.replace(
+            own,
+            train=dataclasses.replace(own.train, epochs=own.warm.epochs, steps=0),
+            optim=dataclasses.replace(own.optim, peak_lr=own.warm.peak_lr or own.optim.peak_lr),
+        )
+        return cls._read(less.to_toml(), settings)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -390,8 +424,16 @@ class Config:
         return cls(**{name: _section(hints[name], name, entries) for name, entries in values.items()})
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        return cls.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+    def load(cls, path: Path, settings: Sequence[str] = ()) -> Self:
+        """The config at `path` with `section.key=value` settings over it.
+
+        Raises:
+            ValueError: as `from_preset`.
+        """
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        for setting in settings:
+            _apply(values, setting, cls)
+        return cls.from_dict(values)
 
     def to_toml(self) -> str:
         """Every setting, resolved; `Config.load` reads it back."""

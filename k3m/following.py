@@ -16,6 +16,7 @@ from graphstore.neo4j_store import WAIT_SECONDS
 from k3m import trained_items
 from k3m.applicability import Applicability
 from k3m.candidates import Candidates
+from k3m.rejections import Rejections
 from k3m.run_info import read_info, write_info
 from k3m.streaming import Stream
 
@@ -58,10 +59,13 @@ class Following:
         candidates.save(self.directory / "candidates.parquet")
         Applicability.from_store(store).save(self.directory / "applicability.parquet")
         trained_items.record(store, self.directory)
+        rejections = Rejections.from_store(store) if stream.config.loss.rejected else None
+        if rejections is not None:
+            rejections.save(self.directory)
         version = store.data_version
         self.record(version, step)
         tqdm.write(f"step {step}: {store.location} was changed by an ingest: going on with data version {version}")
-        return Stream(store, stream.config, stream.tokenizer, candidates).shared_by(stream.processes)
+        return Stream(store, stream.config, stream.tokenizer, candidates, rejections).shared_by(stream.processes)
 
     def record(self, version: int | str, step: int) -> None:
         """That from this step on the data were of this version."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div, mse_loss, relu
+from torch.nn.functional import cross_entropy, kl_div, mse_loss, relu, softplus
 
 from k3m.config import LossConfig
 
@@ -105,6 +105,31 @@ def softmax_loss(
     logits = negative + stands_for.clamp(min=1).log()[:, None]
     every = torch.cat([positive[:, None], logits.masked_fill(~negative_mask, -torch.inf)], dim=1)
     return mean_by_item(every.logsumexp(1) - positive, item, weight)
+
+
+def rejection_loss(
+    rejected: Float[Tensor, " Q"],
+    others: Float[Tensor, "Q K"],
+    others_mask: Bool[Tensor, "Q K"],
+    drawn_from: Int[Tensor, " Q"],
+    item: Int[Tensor, " Q"],
+    loss: LossConfig,
+) -> Mean:
+    """Of scores (higher is more plausible) of rejected values and of others that may be true instead, over the items
+    that have a rejection, of the mean over theirs. One without any other costs nothing.
+
+    softmax: -log(1 - P(rejected)), P among all of them, so that what it loses goes to the others (Ishida et al.,
+    "Learning from Complementary Labels", NeurIPS 2017). margin: the hinge of LPM with the best of the others in the
+    place of the true value; it does not move, since it is no more than a guess.
+    """
+    there = others_mask.any(1)
+    own, rest, mask = rejected[there], others[there].masked_fill(~others_mask[there], -torch.inf), others_mask[there]
+    if loss.link == "softmax":
+        stands_for = drawn_from[there] / mask.sum(1)
+        term = softplus(own - (rest + stands_for.clamp(min=1).log()[:, None]).logsumexp(1))
+    else:
+        term = relu(own - rest.detach().amax(1) + loss.margin)
+    return mean_by_item(torch.zeros_like(rejected).masked_scatter(there, term), item)
 
 
 def n3_penalty(

@@ -31,6 +31,7 @@ from k3m.losses import (
     masked_object_loss,
     n3_penalty,
     plausibility,
+    rejection_loss,
     softmax_loss,
 )
 from k3m.masking import IGNORED
@@ -162,10 +163,11 @@ class K3M(nn.Module):
             fusion.temperature = 1.0 - 0.7 * progress
 
     def objectives(self, batch: ProductBatch) -> dict[str, Mean]:
-        """`lpm`, `mlm` and `mom`, unweighted, for a batch made for training."""
+        """`lpm`, `mlm` and `mom`, and on request `rejected`, unweighted, for a batch made for training."""
         out = self(batch)
         link = self._margin if self.config.loss.link == "margin" else self._softmax
-        return {"lpm": link(batch, out), "mlm": self._title_loss(batch, out), "mom": self._object_loss(batch, out)}
+        found = {"lpm": link(batch, out), "mlm": self._title_loss(batch, out), "mom": self._object_loss(batch, out)}
+        return found | ({"rejected": self._rejections(batch, out)} if self.config.loss.rejected else {})
 
     def losses(self, batch: ProductBatch) -> dict[str, Float[Tensor, ""]]:
         """The objectives' values, and their weighted sum `loss`."""
@@ -217,6 +219,22 @@ class K3M(nn.Module):
         others = out.item.float()[batch.negative_items]
         scores = plausibility(value[:, None], inverse[:, None], others, loss) / loss.temperature
         return softmax_loss(true, scores, mask, mask.sum(1), batch.hidden_item, batch.hidden_weight)
+
+    def _rejections(self, batch: ProductBatch, out: Outputs) -> Mean:
+        """What people rejected, against the property's other candidates. Over all items of the batch: one that has a
+        rejection counts as much as one that has a hidden triple."""
+        assert batch.rejected_item is not None
+        assert batch.rejected_others is not None
+        assert batch.rejected_others_mask is not None
+        assert batch.rejected_drawn_from is not None
+        loss, strings = self.config.loss, out.strings.float()
+        item, prop = out.item.float()[batch.rejected_item], strings[batch.rejected_property]
+        own = plausibility(item, prop, strings[batch.rejected_value], loss)
+        others = plausibility(item[:, None], prop[:, None], strings[batch.rejected_others], loss)
+        scale = loss.temperature if loss.link == "softmax" else 1.0
+        drawn = batch.rejected_others_mask, batch.rejected_drawn_from
+        found = rejection_loss(own / scale, others / scale, *drawn, batch.rejected_item, loss)
+        return Mean(found.total, len(batch.item))
 
     def _asking(self, batch: ProductBatch, out: Outputs) -> Float[Tensor, "Q D"]:
         """c* of each asked triple's item, which has not seen that triple."""

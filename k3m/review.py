@@ -1,5 +1,5 @@
 """`k3m review STORE accept|reject --item ID --property P --value V [--run R]`: say what of the proposals is right; or
-with `--file FILE`, of many at once.
+with `--file FILE`, of many at once. `k3m review STORE apply`: what was accepted becomes a fact of the graph.
 
 FILE is CSV or Parquet with columns item, property, value, and run where one run's proposals alone are meant.
 """
@@ -15,6 +15,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 import graphstore
+from graphstore import Store
 from graphstore.predictions import Verdict
 
 VERDICTS: dict[str, Verdict] = {"accept": "accepted", "reject": "rejected"}
@@ -22,12 +23,13 @@ VERDICTS: dict[str, Verdict] = {"accept": "accepted", "reject": "rejected"}
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Accept or reject what k3m complete --write proposed."""
+    """Accept or reject what k3m complete --write proposed, or make training triples of what was accepted."""
 
     store: Annotated[Positional[str], arg(metavar="STORE")]
     """A Ladybug file, or neo4j://user@host:port/database (password: K3M_NEO4J_PASSWORD)."""
-    verdict: Annotated[Positional[Literal["accept", "reject"]], arg(metavar="{accept,reject}")]
-    """What is said of them; it takes the place of what was said before."""
+    action: Annotated[Positional[Literal["accept", "reject", "apply"]], arg(metavar="{accept,reject,apply}")]
+    """What is said of proposals; it takes the place of what was said before. apply: whatever is accepted by now becomes
+    a training triple with source "k3m:RUN", and what was rejected after that goes again."""
     item: str | None = None
     """The proposal's item."""
     property: str | None = None
@@ -63,6 +65,12 @@ def proposals(arguments: Arguments) -> pd.DataFrame:
     return rows.assign(run=arguments.run)
 
 
+def _refuse_proposals(arguments: Arguments) -> None:
+    named = [name for name in ("item", "property", "value", "file", "run") if getattr(arguments, name) is not None]
+    if named:
+        raise ValueError(f"apply is of everything that is accepted: leave --{', --'.join(named)} out")
+
+
 def _read(path: Path) -> pd.DataFrame:
     if path.suffix == ".csv":
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)  # NA is a value like any other
@@ -72,10 +80,23 @@ def _read(path: Path) -> pd.DataFrame:
     raise ValueError(f"{path}: a table of proposals is .csv or .parquet")
 
 
+def _apply(store: Store) -> str:
+    done = store.apply_reviews()
+    return (
+        f"{done.added} accepted became triples, {done.there} were there, {done.removed} rejected were taken out, "
+        f"{done.contradicted} contradicted left alone (data version {done.data_version})"
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module."""
     arguments = tyro.cli(Arguments, args=argv, prog="k3m review")
-    rows, verdict = proposals(arguments), VERDICTS[arguments.verdict]
+    if arguments.action == "apply":
+        _refuse_proposals(arguments)
+        with graphstore.open_existing(arguments.store) as store:
+            print(f"{store.location}: {_apply(store)}")
+        return 0
+    rows, verdict = proposals(arguments), VERDICTS[arguments.action]
     with graphstore.open_existing(arguments.store) as store:
         changed = store.review(rows, verdict)
         print(f"{store.location}: {changed} changed to {verdict}")

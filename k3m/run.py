@@ -1,7 +1,6 @@
 """A trained run, loaded from its folder: completions and vectors for a store's items, or for a table of items no
 store has seen."""
 
-import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from graphstore import Store
 from k3m.applicability import Applicability
 from k3m.candidates import Candidates
-from k3m.checkpoint import load_weights
+from k3m.checkpoint import WEIGHTS, fingerprint, load_weights
 from k3m.completion import best_values
 from k3m.config import Config
 from k3m.model import K3M
@@ -26,7 +25,6 @@ from k3m.streaming import Stream
 from k3m.text import TextTokenizer
 from k3m.text_encoders import load_architecture
 
-WEIGHTS = "weights.safetensors"
 _PART = 4096
 """Vectors that `Run.vectors` gives at a time, at least."""
 
@@ -43,7 +41,7 @@ class Run:
         config: as it was trained.
         info: `run.json`: store, data version, time, versions.
         candidates: each property's values in the training triples it saw.
-        applicability: which properties items of a category have, in the same triples.
+        applicability: which properties apply to an item, learnt from the same triples.
     """
 
     def __init__(
@@ -67,8 +65,7 @@ class Run:
     @cached_property
     def fingerprint(self) -> str:
         """Of its weights: of two runs by one name, which one it was."""
-        with (self.directory / WEIGHTS).open("rb") as file:
-            return f"k3m-{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
+        return fingerprint(self.directory)
 
     @property
     def visible(self) -> tuple[str, ...]:
@@ -95,9 +92,10 @@ class Run:
 
     def complete(self, source: Store | pd.DataFrame, items: Sequence[str] | None = None, top: int = 10) -> pd.DataFrame:
         """The `top` most plausible values of what the items lack: item, property, value, rank (1 is best), score
-        (higher is better).
+        (higher is better), applies (the probability that the property applies to the item).
 
-        What may be asked of an item: properties without a value that at least 5 % of its category's items have.
+        What may be asked of an item: properties without a value that apply to it with a probability of .05 at least
+        (`k3m.applicability`).
 
         Args:
             source: a store, or a table of new items with columns id, title, image (bytes or a path), category, and a
@@ -107,7 +105,10 @@ class Run:
             return self._complete(
                 store_of(source, self.config.visible.fields), self.applicability, self.candidates, items, top
             )
-        return self._complete(source, Applicability.from_store(source), Candidates.from_store(source), items, top)
+        trained_on = self.info["store"], self.info["data_version"]
+        same = trained_on == (source.location, source.data_version)
+        applicability = self.applicability if same else Applicability.from_store(source)
+        return self._complete(source, applicability, Candidates.from_store(source), items, top)
 
     def _complete(
         self, store: Store, applicability: Applicability, candidates: Candidates, items: Sequence[str] | None, top: int

@@ -17,19 +17,26 @@ from k3m.front_ends import reader_of
 from k3m.loading import BatchLoader, SubgraphLoader
 from k3m.negatives import CandidateOrdinals
 from k3m.processes import Processes
+from k3m.rejections import Rejections
 from k3m.sampler import TripleSampler
 from k3m.seeds import SharedItems, ShuffledItems
 from k3m.text import TextTokenizer
 
 
 class Stream:
-    """Batches of one store for one run's config and tokenizer."""
+    """Batches of one store for one run's config and tokenizer; with `rejections`, those of training hold these too."""
 
     def __init__(
-        self, store: Store, config: Config, tokenizer: TextTokenizer, candidates: Candidates | None = None
+        self,
+        store: Store,
+        config: Config,
+        tokenizer: TextTokenizer,
+        candidates: Candidates | None = None,
+        rejections: Rejections | None = None,
     ) -> None:
         self.store, self.config, self.tokenizer, self.processes = store, config, tokenizer, Processes()
         self.candidates = candidates or Candidates.from_store(store)
+        self.rejected = None if rejections is None else rejections.ordinals(store, self.candidates)
         self.property_names = np.array(store.property_names(), dtype=object)
         self.reader = reader_of(config.image)
         self.features = StoreFeatures(store, ("title", "image", *config.visible.fields))
@@ -75,6 +82,7 @@ class Stream:
             candidates=CandidateOrdinals.from_table(table),
             reader=self.reader,
             training=training,
+            rejections=self.rejected,
             epoch=epoch,
             without=frozenset(without) | set(self.config.visible.without),
         )

@@ -86,6 +86,12 @@ class Trainer:
         if self.processes.first:
             self.metrics.cut_after(self.state.step)
 
+    def begin_warm(self) -> None:
+        """With the weights that the model has: they are validated, and stay the run's where no others do better; a
+        checkpoint has them from now on."""
+        self._validate()
+        self._save()
+
     def fit(self, max_minutes: float = 0.0) -> None:
         """Take the steps that are left, or those that `max_minutes` (0: no limit) have room for. A stop by the keyboard
         or a scheduler, and a store that has gone, leave a checkpoint behind.
@@ -131,10 +137,14 @@ class Trainer:
         self.stream = self.following.caught_up(self.stream, self.state.step)
         self._validation = None
 
+    @property
+    def done(self) -> bool:
+        """Whether no step is left to take."""
+        return self.state.step >= self.steps or 0 < self.config.train.patience <= self.state.worse
+
     def _ended(self, deadline: float) -> bool:
-        patience = self.config.train.patience
         late = self.processes.from_first(float(monotonic() > deadline)) > 0
-        return late or self.state.step >= self.steps or 0 < patience <= self.state.worse
+        return late or self.done
 
     def _finish(self) -> None:
         """What is due however the run ended."""

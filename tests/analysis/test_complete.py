@@ -58,6 +58,26 @@ def test_metrics_have_the_keys_of_the_interface(written: Path) -> None:
     assert described["seconds"] > 0
 
 
+def test_outside_predictors_stand_beside_the_floors(tmp_path: Path) -> None:
+    store = shop()
+    right = store.triples(("test",)).to_pandas().assign(score=1.0)[["item", "property", "value", "score"]]
+    right.to_parquet(tmp_path / "oracle.parquet", index=False)
+    arguments = _arguments(tmp_path, floors=("majority",), external=(tmp_path / "oracle.parquet",))
+    folder = complete(store, FixedRun(tmp_path / "run"), arguments, "").parent
+    found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["link_completion"]["test"]["floors"]
+    assert set(found) == {"majority", "oracle"}
+    assert found["oracle"]["mrr"] == 1.0
+    assert "oracle" in (folder / "index.html").read_text(encoding="utf-8")
+
+
+def test_an_outside_predictor_takes_no_other_s_name(tmp_path: Path) -> None:
+    for name in ("k3m", "majority", "split"):
+        path = tmp_path / f"{name}.parquet"
+        pd.DataFrame(columns=["item", "property", "value", "score"]).to_parquet(path, index=False)
+        with pytest.raises(ValueError, match=f"the name {name} is taken; rename the file"):
+            complete(shop(), FixedRun(tmp_path), _arguments(tmp_path, floors=("majority",), external=(path,)), "")
+
+
 def test_completions_hold_the_best_of_each_kept_back_and_missing_cell(written: Path) -> None:
     table = pd.read_parquet(written / "completions.parquet")
     assert list(table) == ["item", "property", "value", "rank", "score", "split", "confidence"]
@@ -76,26 +96,24 @@ def test_completions_hold_the_best_of_each_kept_back_and_missing_cell(written: P
     assert (firsts["score"] >= seconds["score"]).all()
 
 
-def test_a_missing_cell_has_no_triple_in_any_split_and_a_property_its_category_has() -> None:
-    items = pd.DataFrame(
-        [(f"c{number:02}", "coat") for number in range(21)] + [("hat", "hat")], columns=["id", "category"]
-    )
+def test_a_missing_cell_has_no_triple_in_any_split_and_a_property_that_applies() -> None:
+    coats, hats = [f"c{number:02}" for number in range(31)], [f"h{number:02}" for number in range(12)]
+    items = pd.DataFrame([*((coat, "coat") for coat in coats), *((hat, "hat") for hat in hats)])
     triples = pd.DataFrame(
         [
             ("c00", "rare", "yes", None),
-            ("c01", "collar", "wide", None),
-            ("c02", "collar", "wide", None),
-            ("c03", "collar", "wide", "valid"),
-            ("hat", "brim", "wide", None),
+            ("c01", "collar", "wide", "valid"),
+            *((coat, "collar", "wide", None) for coat in coats[2:27]),
+            *((hat, "brim", "wide", None) for hat in hats),
         ],
         columns=["item", "property", "value", "split"],
     )
-    store = graphstore.from_tables(items.assign(title="t"), triples)
+    store = graphstore.from_tables(items.set_axis(["id", "category"], axis=1).assign(title="t"), triples)
     cells = cells_of(store, store.triples((None, "valid")).to_pandas(), ["valid"])
-    assert cells["valid"].to_numpy().tolist() == [["c03", "collar"]]
-    # 1 coat of 21 has `rare`: below 5 %; 2 of 21 have `collar`; c01 and c02 know theirs, c03's is kept back.
-    assert set(cells["missing"].itertuples(index=False, name=None)) == {
-        (f"c{number:02}", "collar") for number in range(21) if number not in (1, 2, 3)
+    assert cells["valid"].to_numpy().tolist() == [["c01", "collar"]]
+    # 1 described coat of 26 has `rare`: below 5 %. 25 have `collar`; c01's is kept back. No hat has either.
+    assert set(cells["missing"][["item", "property"]].itertuples(index=False, name=None)) == {
+        (coat, "collar") for coat in (coats[0], *coats[27:])
     }
 
 

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 import torch
 from pykeen.evaluation import RankBasedEvaluator
+from pykeen.typing import RankType
 
 from analysis.evaluation import adjusted, described, evaluation, figures, nested
 from k3m.candidates import Candidates
 from k3m.ranks import UNSEEN, three_ranks
 
-WAYS = ("optimistic", "realistic", "pessimistic")
+WAYS: tuple[RankType, ...] = ("optimistic", "realistic", "pessimistic")
 
 
 def _ranks(scores: np.ndarray, true: np.ndarray, known: np.ndarray, property: str) -> pd.DataFrame:

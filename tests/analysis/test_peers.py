@@ -1,25 +1,22 @@
-"""PyKEEN's models: scores by hand, the study as a program on a store, stopped and gone on with."""
+"""The command on a store: a study within its budget, stopped and gone on with; what cannot be scored; one table."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
-from pykeen.models import TransE
 
 import graphstore
 from analysis import peers
-from analysis.peers import Arguments, Embeddings, Tuning, factory_of, study_of
-from k3m.candidates import Candidates
+from analysis.peers import Arguments
+from analysis.table import Row
+from analysis.tuning import Budget, Tuning
 
 ITEMS, KINDS = 300, 3
 
 
 def _catalogue() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The kind of an item decides its colour; some of the colours are kept back. A
-    cold item has no training triple."""
+    """The kind of an item decides its colour; some of the colours are kept back. A cold item has no training triple."""
     items = pd.DataFrame({"id": [f"item {n}" for n in range(ITEMS)] + ["cold"]})
     rows = []
     for n in range(ITEMS):
@@ -40,53 +37,94 @@ def _stored(folder: Path, without: str = "") -> str:
     return str(folder / "snapshot")
 
 
-def test_scores_are_transe_s_of_the_property_s_candidates_in_their_order() -> None:
-    training = _catalogue()[1].query("split.isnull()")
-    factory, candidates = factory_of(training), Candidates.from_triples(training)
-    model = TransE(embedding_dim=4, scoring_fct_norm=1, triples_factory=factory)
-    found = Embeddings(model, factory, candidates).score("colour", ["item 1", "item 2"])
-    entity, relation = (each[0]().detach() for each in (model.entity_representations, model.relation_representations))
-    names = [f"value {value}" for value in candidates.of("colour")]
-    for row, item in enumerate(["item item 1", "item item 2"]):
-        moved = entity[factory.entity_to_id[item]] + relation[factory.relation_to_id["colour"]]
-        expected = [-(moved - entity[factory.entity_to_id[name]]).abs().sum().item() for name in names]
-        np.testing.assert_allclose(found[row], expected, rtol=1e-5)
-
-
-def test_an_item_without_a_training_triple_cannot_be_scored() -> None:
-    training = _catalogue()[1].query("split.isnull()")
-    factory = factory_of(training)
-    model = TransE(embedding_dim=4, triples_factory=factory)
-    with pytest.raises(ValueError, match="item 'cold' has no training triple"):
-        Embeddings(model, factory, Candidates.from_triples(training)).score("colour", ["cold"])
+def _budget(**options: Any) -> Budget:
+    return Budget(**{"trials": 2, "epochs": 4, "dimension": 16, "minutes": 5.0} | options)
 
 
 @pytest.mark.slow
-def test_it_learns_what_the_training_triples_tell(tmp_path: Path) -> None:
+@pytest.mark.parametrize("training", ["margin", "nssa", "all"])
+def test_it_learns_what_the_training_triples_tell(training: Any, tmp_path: Path) -> None:
     with graphstore.open(_stored(tmp_path)) as store:
-        tuning = Tuning.of(store, Arguments(store="", out=tmp_path, epochs=40, check=40))
-        model = tuning.model({"embedding_dim": 16, "loss": "softplus"})
-        before = tuning.mrr(model, tuning.valid)["mrr"]
-        assert list(tuning.trained(model, {"lr": 0.1, "negatives": 16, "batch_size": 128})) == [40]
-        assert before < 0.75  # by chance .61
-        assert tuning.mrr(model, tuning.valid)["mrr"] > 0.8
+        tuning = Tuning.of(store, "TransE", training, tmp_path / "study", _budget(trials=4, epochs=80, check=40))
+        untrained = tuning.graph.embedding(tuning.settings(tuning.study().ask()))
+        predictor, study = tuning.best()
+        assert tuning.mrr(untrained) < 0.7  # by chance .61
+        assert tuning.mrr(predictor.embedding) == study.best_value > 0.75
 
 
 @pytest.mark.slow
-def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"store": _stored(tmp_path), "out": tmp_path / "study", "epochs": 4, "check": 2}
-    peers.main(Arguments(trials=1, **options))
-    first = study_of(Arguments(**options)).trials
-    peers.main(Arguments(trials=3, **options))
-    trials = study_of(Arguments(**options)).trials
-    metrics = json.loads((tmp_path / "study" / "metrics.json").read_text())
-    assert trials[0].params == first[0].params
-    assert len({str(trial.params) for trial in trials}) == metrics["trials"] == 3
-    assert metrics["valid_mrr"] == max(trial.value for trial in trials if trial.value is not None)
-    assert metrics["link_completion"]["test"]["n"] == 60
+def test_a_study_goes_on_where_it_was_stopped_and_what_is_done_stays(tmp_path: Path) -> None:
+    location, out = _stored(tmp_path), tmp_path / "out"
+
+    def run(trials: int) -> Row:
+        peers.main(
+            Arguments(store=location, out=out, models=("ComplEx",), trainings=("all",), budget=_budget(trials=trials))
+        )
+        return Row.read(out / "complex-all")
+
+    with graphstore.open(location) as store:
+        first = Tuning.of(store, "ComplEx", "all", out / "complex-all", _budget(trials=1))
+        study = first.best()[1]
+    (out / "complex-all" / "trial-7.safetensors").write_bytes(b"of a trial that was cut off")
+    row = run(3)
+    assert len(list((out / "complex-all").glob("trial-*.safetensors"))) == 1
+    trials = first.study().trials
+    assert trials[0].params == study.trials[0].params
+    assert len({str(trial.params) for trial in trials}) == row.trials == 3
+    assert run(9) == row  # done is done
+    assert row.figures["test"]["n"] == 60
+    assert row.figures["cold"] == "cannot"
+    ranks = pd.read_parquet(out / "complex-all" / "ranks.parquet")
+    assert set(ranks["split"]) == {"test"}
+    assert (1 / ranks["rank"]).mean() == row.figures["test"]["mrr"]
+
+
+@pytest.mark.slow
+def test_no_trial_is_begun_when_the_minutes_are_over(tmp_path: Path) -> None:
+    with graphstore.open(_stored(tmp_path)) as store:
+        budget = _budget(trials=50, epochs=40, check=1, minutes=0.0)
+        predictor, study = Tuning.of(store, "TransE", "all", tmp_path / "study", budget).best()
+    assert len(study.trials) == 1
+    assert predictor.embedding.epoch == 1
+
+
+@pytest.mark.slow
+def test_floors_outside_predictors_and_embeddings_stand_in_one_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    triples = _catalogue()[1]
+    answers = triples[triples["split"].isin(["test", "cold"])].assign(score=1.0)
+    answers[["item", "property", "value", "score"]].to_parquet(tmp_path / "oracle.parquet", index=False)
+    location = _stored(tmp_path)
+    peers.main(
+        Arguments(
+            store=location,
+            out=tmp_path / "out",
+            floors=("majority", "nearest"),
+            external=(tmp_path / "oracle.parquet",),
+            gds=True,
+            models=("DistMult",),
+            trainings=("nssa",),
+            budget=_budget(trials=1),
+        )
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("| model | trials or seeds | minutes | test MRR | test H@1 | test H@10 | cold MRR |")
+    cells = {row.split(" | ")[0].removeprefix("| "): row.split(" | ")[3:] for row in lines[2:]}
+    assert cells["oracle"] == ["1.0000", "1.0000", "1.0000", "1.0000", "1.0000", "1.0000 |"]
+    assert cells["DistMult, nssa"][3] == "cannot"
+    assert set(cells) == {"oracle", "DistMult, nssa", "majority", "nearest", "GDS nodeSimilarity"}
+    assert cells["GDS nodeSimilarity"][0] == f"not run: no GDS at {location}"
 
 
 def test_a_store_without_triples_to_tune_on_is_refused(tmp_path: Path) -> None:
     location = _stored(tmp_path, without="valid")
-    with pytest.raises(ValueError, match="has no split valid"):
-        peers.main(Arguments(store=location, out=tmp_path / "study"))
+    with pytest.raises(ValueError, match="has nothing to tune on: expected triples of split valid"):
+        peers.main(Arguments(store=location, out=tmp_path / "study", models=("TransE",), trainings=("nssa",)))
+
+
+def test_a_store_or_triples_and_their_settings(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected either --store or --triples"):
+        Arguments(out=tmp_path)
+    with pytest.raises(ValueError, match="--triples and --settings go together"):
+        Arguments(out=tmp_path, triples=tmp_path)

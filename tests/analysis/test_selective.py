@@ -50,8 +50,8 @@ def test_properties_that_can_show_it_have_their_own_and_the_rest_share_one() -> 
     asked["property"] = ["good", "good", "bad", "small", "never seen"]
     assert found.passed(asked).tolist() == [True, False, False, True, True]
     table = found.table().set_index("property")
-    assert table.loc["good", ["n", "pooled"]].tolist() == [59, False]
-    assert table.loc["small", ["confidence", "n", "pooled"]].tolist() == [0.3, 59, True]
+    assert list(table.loc["good", ["n", "pooled"]]) == [59, False]
+    assert list(table.loc["small", ["confidence", "n", "pooled"]]) == [0.3, 59, True]
 
 
 def test_where_the_rest_is_too_small_it_has_the_threshold_of_all() -> None:
@@ -68,7 +68,7 @@ def test_of_questions_that_were_not_seen_as_many_are_right_as_promised() -> None
         right = draws.random(5500) < confidence
         found = Thresholds.fit(_answers(confidence[:500], right[:500]), 0.95)
         chosen = found.passed(_answers(confidence[500:], right[500:]))
-        missed += chosen.any() and right[500:][chosen].mean() < 0.95
+        missed += bool(chosen.any() and right[500:][chosen].mean() < 0.95)
     assert missed <= 4
 
 

@@ -11,6 +11,8 @@ import pytest
 
 import graphstore
 from graphstore import (
+    AppliedReport,
+    IngestUnderWay,
     NoEmbedding,
     PredictionReport,
     ReadOnlyStore,
@@ -251,6 +253,150 @@ def test_a_proposal_that_is_not_there_is_named_and_nothing_is_changed(store: Sto
         store.review(COMPLETIONS, unclear)
 
 
+def test_open_proposals_are_withdrawn_and_reviewed_ones_are_not(store: Store) -> None:
+    for run in ("first", "second"):
+        write(store, run=run)
+    store.review(COMPLETIONS[:1].assign(run="first"), "accepted")
+    asked = pd.concat([COMPLETIONS[:2].assign(run="first"), COMPLETIONS[2:3], COMPLETIONS[:1].assign(item="nobody")])
+    assert store.withdraw(asked) == 3
+    assert store.withdraw(asked) == store.withdraw(asked[:0]) == 0
+    left = [(row[5], row[0], row[2]) for row in rows(store)]
+    of_second = [(item, value) for item, value in COMPLETIONS[["item", "value"]].drop(2).to_numpy().tolist()]
+    of_first = [("item-1", "wool"), *of_second[2:]]
+    assert sorted(left) == sorted([("first", *row) for row in of_first] + [("second", *row) for row in of_second])
+
+
+# What was accepted becomes triples
+
+TRIPLES = (
+    "MATCH (i:Item)-[h:HAS]->(v:Value) WHERE h.source STARTS WITH 'k3m:' "
+    "RETURN i.id AS item, h.property AS property, v.text AS value, h.source AS source, h.split AS split "
+    "ORDER BY item, property, value"
+)
+STATUSES = "MATCH (i:Item)-[p:PREDICTED]->(v:Value) RETURN v.text AS value, p.status AS status ORDER BY value, status"
+
+
+def as_ingested(extra: list[tuple[str, str, str]], source: str = "k3m:first") -> Store:
+    """The tiny catalogue as if it had had these triples from the beginning."""
+    tables = tiny_catalogue()
+    more = pd.DataFrame(extra, columns=["item", "property", "value"]).assign(source=source, split=None)
+    return graphstore.from_tables(tables.items, pd.concat([tables.triples, more]), tables.properties, tables.images)
+
+
+def seen(store: Store) -> list[Any]:
+    """All that an ingest numbers, and what training reads of it."""
+    neighbours = vars(store.neighbours(range(40))).values()
+    values = store.value_texts(range(store.num_values)).tolist()
+    read = [store.value_counts().to_pylist(), store.property_names(), values, store.counts()]
+    return [
+        *(array.tolist() for array in neighbours),
+        *read,
+        store.triples((None, "valid", "test", "cold")).to_pylist(),
+    ]
+
+
+NEW = [("item-0", "fabric", "wool"), ("item-0", "brand", "no triple's value")]
+PROPOSED = pd.DataFrame(NEW, columns=["item", "property", "value"]).assign(rank=1)
+
+
+def test_accepted_completions_become_triples_numbered_as_by_an_ingest(store: Store) -> None:
+    tables, before = tiny_catalogue(), store.counts()
+    write(store, PROPOSED)
+    store.review(PROPOSED, "accepted")
+    report = store.apply_reviews()
+    assert report == AppliedReport(added=2, there=0, removed=0, contradicted=0, data_version=2)
+    assert seen(store) == seen(as_ingested(NEW))
+    assert store.counts().training_triples == before.training_triples + 2
+    assert rows(store, TRIPLES) == [
+        ["item-0", "brand", "no triple's value", "k3m:first", None],
+        ["item-0", "fabric", "wool", "k3m:first", None],
+    ]
+    assert rows(store, STATUSES) == [["no triple's value", "accepted"], ["wool", "accepted"]]
+    assert store.apply_reviews() == AppliedReport(added=0, there=2, removed=0, contradicted=0, data_version=2)
+    assert store.ingest(tables.items, tables.triples, tables.properties).data_version == 2
+
+
+def test_what_is_only_proposed_or_contradicted_or_there_already_is_not_applied(store: Store) -> None:
+    """item-1's kept-back fabric stays kept back, though a proposal guessed it; two runs' people disagree on wool."""
+    tables = tiny_catalogue()
+    held = tables.triples[(tables.triples["item"] == "item-1") & (tables.triples["split"] == "test")].iloc[:1]
+    there = held[["item", "property", "value"]].assign(rank=1)
+    write(store, pd.concat([PROPOSED, there, COMPLETIONS[:1].assign(item="item-0", value="cotton")]))
+    write(store, PROPOSED[:1], run="second")
+    before = store.triples((None, "valid", "test", "cold")).to_pylist()
+    store.review(there, "accepted")
+    store.review(PROPOSED[:1].assign(run="first"), "accepted")
+    store.review(PROPOSED[:1].assign(run="second"), "rejected")
+    assert store.apply_reviews() == AppliedReport(added=0, there=1, removed=0, contradicted=1, data_version=1)
+    assert store.triples((None, "valid", "test", "cold")).to_pylist() == before
+    assert store.rejections().to_pylist() == []
+
+
+def test_what_two_runs_proposed_is_of_the_first_by_name(store: Store) -> None:
+    for run in ("second", "first"):
+        write(store, PROPOSED[:1], run=run)
+    store.review(PROPOSED[:1], "accepted")
+    assert store.apply_reviews().added == 1
+    assert [row[3] for row in rows(store, TRIPLES)] == ["k3m:first"]
+
+
+def test_what_is_rejected_after_it_was_applied_goes_again(store: Store) -> None:
+    """But not a triple that the catalogue had of itself."""
+    own = store.triples().slice(0, 1).to_pandas()[["item", "property", "value"]].assign(rank=1)
+    unapplied = seen(store)
+    write(store, pd.concat([PROPOSED, own]))
+    store.review(PROPOSED, "accepted")
+    store.apply_reviews()
+    store.review(pd.concat([PROPOSED, own]), "rejected")
+    assert store.apply_reviews() == AppliedReport(added=0, there=0, removed=2, contradicted=0, data_version=3)
+    assert seen(store) == unapplied
+    assert rows(store, TRIPLES) == []
+    assert len(rows(store, STATUSES)) == 3
+
+
+@pytest.mark.parametrize("prune", [False, True])
+def test_no_ingest_keeps_an_applied_completion_back_or_takes_it_away(store: Store, prune: bool) -> None:
+    """The files have one of the two by now, drawn for the split test; the other they lack."""
+    write(store, PROPOSED)
+    store.review(PROPOSED, "accepted")
+    store.apply_reviews()
+    tables, applied = tiny_catalogue(), rows(store, TRIPLES)
+    theirs = pd.DataFrame([NEW[0]], columns=["item", "property", "value"]).assign(source="generated", split="test")
+    given = tables.items, pd.concat([tables.triples, theirs]), tables.properties
+    report = store.ingest(*given, prune=prune)
+    assert (report.data_version, report.triples_changed, report.triples_removed) == (2, 0, 0)
+    assert report.triples_unchanged == len(given[1])
+    assert rows(store, TRIPLES) == applied
+    if prune:  # but not without its item
+        without = tables.items["id"] != "item-0"
+        report = store.ingest(tables.items[without], tables.triples, tables.properties, prune=True)
+        assert (report.items_removed, report.triples_removed) == (1, 2)
+        assert rows(store, TRIPLES) == rows(store, STATUSES) == []
+
+
+def test_nothing_is_applied_beside_a_cut_off_ingest(store: Store) -> None:
+    write(store, PROPOSED)
+    store.review(PROPOSED, "accepted")
+    store.query("MATCH (m:Metadata {key: 'ingest'}) SET m.value = 'unfinished'")
+    with pytest.raises(IngestUnderWay, match="the same ingest again completes it"):
+        store.apply_reviews()
+    assert rows(store, TRIPLES) == []
+
+
+def test_rejections_are_those_that_nobody_accepted(store: Store) -> None:
+    assert store.rejections().to_pylist() == []
+    write(store)
+    write(store, COMPLETIONS[1:2], run="second")
+    store.review(COMPLETIONS[:3].assign(run="first"), "rejected")
+    assert store.rejections().to_pylist() == [
+        {"item": "item-1", "property": "fabric", "value": "linen"},
+        {"item": "item-1", "property": "fabric", "value": "wool"},
+        {"item": "item-2", "property": "brand", "value": "大华"},
+    ]
+    store.review(COMPLETIONS[1:2].assign(run="second"), "accepted")
+    assert store.rejections()["value"].to_pylist() == ["wool", "大华"]
+
+
 # Vectors
 
 
@@ -361,6 +507,8 @@ def writes(store: Store) -> list[tuple[str, Any]]:
     return [
         ("write_predictions", lambda: write(store)),
         ("review", lambda: store.review(COMPLETIONS, "accepted")),
+        ("withdraw", lambda: store.withdraw(COMPLETIONS)),
+        ("apply_reviews", store.apply_reviews),
         ("write_embeddings", lambda: embed(store, FOUR)),
     ]
 

@@ -210,3 +210,12 @@ def test_a_pool_that_is_too_small_is_named(path: Path, monkeypatch: pytest.Monke
         monkeypatch.setenv("K3M_LADYBUG_POOL", wrong)
         with pytest.raises(ValueError, match=rf"whole number of MiB, 64 or more \(got '{wrong}'\)"):
             graphstore.open(path)
+
+
+def test_a_file_of_before_there_were_proposals_has_no_rejections(tmp_path: Path) -> None:
+    ingested(tmp_path / "store.lbdb", tiny_catalogue(8)).close()
+    with graphstore.open(tmp_path / "store.lbdb", "w") as store:
+        store.query("DROP TABLE PREDICTED")
+    with graphstore.open(tmp_path / "store.lbdb") as store:
+        assert store.rejections().to_pylist() == []
+        graphstore.write_snapshot(store, tmp_path / "snapshot")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import graphstore
-from graphstore import StaleSnapshot, StoreError
+from graphstore import SchemaError, StaleSnapshot, StoreError
 from graphstore.images import UnknownImage
 from tests.catalogues import tiny_catalogue
 from tests.stores import ingested
@@ -55,6 +55,26 @@ def test_a_snapshot_of_some_items_has_all_that_is_known_of_them(tmp_path: Path) 
         pd.testing.assert_frame_equal(some.triples(splits).to_pandas(), expected)
         keys = every[every["id"].isin(ids)]["image"].dropna()
         assert [some.images.get(key) for key in keys] == [tables.images[key] for key in keys]
+
+
+def test_a_snapshot_of_other_triples_trains_on_those(tmp_path: Path) -> None:
+    """Values and splits are those given, in any order; a triple of an item that is not there is refused."""
+    tables = tiny_catalogue(8)
+    store = graphstore.from_tables(tables.items, tables.triples, images=tables.images)
+    given = tables.triples[tables.triples["split"].isna()].iloc[::-1].reset_index(drop=True)
+    given["split"] = pd.Series("other", given.index, dtype=object).where(given.index % 2 == 1, None)
+    given.loc[0, "value"] = "planted"
+    graphstore.write_snapshot(store, tmp_path / "snapshot", triples=given)
+    key = ["item", "property", "value"]
+    with graphstore.open(tmp_path / "snapshot") as snapshot:
+        for split in (None, "other"):
+            of_split = given[given["split"].isna() if split is None else given["split"] == split]
+            expected = of_split[key].sort_values(key, ignore_index=True)
+            assert snapshot.triples((split,)).to_pandas()[key].values.tolist() == expected.values.tolist()
+        assert snapshot.data_version == store.data_version
+        assert "planted" in snapshot.value_counts()["value"].to_pylist()
+    with pytest.raises(SchemaError, match="nobody"):
+        graphstore.write_snapshot(store, tmp_path / "wrong", triples=given.assign(item="nobody"))
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
@@ -103,6 +123,32 @@ def test_reading_a_snapshot_needs_no_database_and_no_torch(tmp_path: Path) -> No
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "8 2 [0, 1]\n"
+
+
+def test_rejections_travel_with_the_snapshot(tmp_path: Path) -> None:
+    tables = tiny_catalogue(8)
+    rejections = pd.DataFrame(
+        [("item-3", "tag", "sale"), ("item-2", "fabric", "tweed"), ("item-2", "fabric", "silk")],
+        columns=["item", "property", "value"],
+    )
+    with graphstore.from_tables(tables.items, tables.triples, images=tables.images, rejections=rejections) as store:
+        graphstore.write_snapshot(store, tmp_path / "all")
+        graphstore.write_snapshot(store, tmp_path / "some", items=4)
+        chosen = graphstore.open(tmp_path / "some").items()["id"].to_pylist()
+    rows = [("item-2", "fabric", "silk"), ("item-2", "fabric", "tweed"), ("item-3", "tag", "sale")]
+    for name, kept in (("all", rows), ("some", [row for row in rows if row[0] in chosen])):
+        found = graphstore.open(tmp_path / name).rejections()
+        assert [tuple(row.values()) for row in found.to_pylist()] == kept
+    assert 0 < len(kept) < 3
+
+
+def test_a_snapshot_of_before_there_were_rejections_is_refused(tmp_path: Path) -> None:
+    tables = tiny_catalogue(8)
+    with graphstore.from_tables(tables.items, tables.triples, images=tables.images) as store:
+        graphstore.write_snapshot(store, tmp_path / "s")
+    (tmp_path / "s" / "rejections.arrow").unlink()
+    with pytest.raises(StaleSnapshot, match=r"of an older release \(no rejections\): renew it with k3m snapshot"):
+        graphstore.open(tmp_path / "s")
 
 
 def test_a_snapshot_of_an_older_release_is_refused_with_the_command(tmp_path: Path) -> None:

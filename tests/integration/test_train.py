@@ -1,5 +1,6 @@
 """`python -m k3m.train` on a tiny catalogue, to the end, stopped, resumed, refused."""
 
+import dataclasses
 import json
 import signal
 from collections.abc import Callable
@@ -15,6 +16,8 @@ import graphstore
 import k3m
 from k3m import train
 from k3m.batch import ProductBatch
+from k3m.checkpoint import CheckpointError
+from k3m.config import Config
 from k3m.run import RunNotFound
 from k3m.trainer import Trainer
 from tests.catalogues import KEPT_BACK_ONLY, tiny_catalogue
@@ -81,6 +84,7 @@ def test_a_trained_run_completes_and_embeds_its_store(finished: Path, location: 
     assert set(completions["item"]) == {item}
     assert not held & set(completions["property"])
     assert completions["rank"].max() == 2
+    assert completions["applies"].between(0.05, 1).all()
     for _, cell in completions.groupby("property"):
         assert cell["score"].is_monotonic_decreasing
         assert cell["rank"].tolist() == list(range(1, len(cell) + 1))
@@ -237,6 +241,88 @@ def test_refit_needs_a_finished_run(location: str, tmp_path: Path) -> None:
         train.main(["--store", location, "--run", str(tmp_path), "--refit"])
 
 
+WARM = ("warm.epochs=2", "warm.peak_lr=3e-4", "data.batch_size=8")
+
+
+def _warm(location: str, run: Path, finished: Path, *words: str, settings: tuple[str, ...] = WARM) -> None:
+    train.main(["--store", location, "--run", str(run), "--from", str(finished), *words, "--set", *settings])
+
+
+@pytest.fixture(scope="module")
+def warm(location: str, finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "warm"
+    _warm(location, run, finished)
+    return run
+
+
+def test_a_warm_start_has_the_other_run_s_weights_at_step_0(location: str, finished: Path, tmp_path: Path) -> None:
+    arguments = train.Arguments(store=location, run=tmp_path / "run", start_from=finished, set=WARM)
+    with graphstore.open(location) as store:
+        trainer = train.start(store, tmp_path / "run", train.config_of(arguments), warm=finished)
+    expected = load_file(finished / "weights.safetensors")
+    own = trainer.model.state_dict()
+    assert all(torch.equal(own[name], weight) for name, weight in expected.items())
+    assert len(expected) > 20
+    best = max(line["valid_mrr"] for line in _metrics(finished) if "valid_mrr" in line)
+    assert [(line["step"], line["valid_mrr"]) for line in _metrics(tmp_path / "run")] == [(0, best)]
+    assert (tmp_path / "run" / "tokenizer.json").read_bytes() == (finished / "tokenizer.json").read_bytes()
+    assert k3m.load(tmp_path / "run").fingerprint == k3m.load(finished).fingerprint
+
+
+def test_a_warm_start_has_the_other_run_s_settings_and_less_training(finished: Path, warm: Path) -> None:
+    old, new = k3m.load(finished), k3m.load(warm)
+    assert (new.config.train.epochs, new.config.optim.peak_lr) == (2, 3e-4)
+    assert dataclasses.replace(new.config, train=old.config.train, optim=old.config.optim, warm=old.config.warm) == (
+        old.config
+    )
+    assert new.info["warm_from"] == {"run": str(finished), "model": old.fingerprint}
+    lines = _metrics(warm)
+    assert max(line["step"] for line in lines) == 10
+    # The best weights are kept, those of the beginning among them.
+    validated = [line["valid_mrr"] for line in lines if "valid_mrr" in line]
+    kept = new.fingerprint == old.fingerprint
+    assert len(validated) == 3
+    assert kept == (validated[0] == max(validated))
+    again = Config.warm_from(warm / "config.toml")  # of the warm one: no lower, no shorter
+    assert (again.train.epochs, again.optim.peak_lr) == (2, 3e-4)
+    plain = Config.warm_from(finished / "config.toml")
+    assert (plain.train.epochs, plain.optim.peak_lr) == (1, old.config.optim.peak_lr)
+    other = Config.warm_from(finished / "config.toml", ["train.epochs=5", "optim.peak_lr=0.01"])
+    assert (other.train.epochs, other.optim.peak_lr) == (5, 0.01)
+
+
+def test_a_warm_start_that_was_stopped_goes_on_as_if_undisturbed(
+    location: str, finished: Path, warm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its first checkpoint, then within a step."""
+    monkeypatch.setattr(Trainer, "begin_warm", _stopped_within_validation)
+    with pytest.raises(KeyboardInterrupt):
+        _warm(location, tmp_path / "run", finished)
+    monkeypatch.undo()
+    monkeypatch.setattr(Trainer, "_train_step", _stopped_within_a_step)
+    with pytest.raises(SystemExit, match="stopped after step 7"):
+        _warm(location, tmp_path / "run", finished, "--resume")
+    monkeypatch.undo()
+    _warm(location, tmp_path / "run", finished, "--resume")
+    for name in ("weights.safetensors", "checkpoint.safetensors"):
+        ours, theirs = load_file(tmp_path / "run" / name), load_file(warm / name)
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_what_a_warm_start_refuses(location: str, finished: Path, warm: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds no run to begin with: config.toml is missing"):
+        _warm(location, tmp_path / "run", tmp_path)
+    with pytest.raises(ValueError, match=r"--from takes the settings of a run: leave --preset out"):
+        _warm(location, tmp_path / "run", finished, "--preset", "paper")
+    names = "fuse_image.gate_presence.weight, fuse_text.gate_presence.weight, inverse.bias, inverse.weight"
+    every = ", ".join(f"{name} is missing" for name in names.split(", "))
+    with pytest.raises(CheckpointError, match=f"does not fit the model: 4 tensors differ: {every}$"):
+        _warm(location, tmp_path / "run", finished, settings=("model.presence=true", "loss.reciprocal=true"))
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match="began with another run's weights: refit a run that did not"):
+        train.main(["--store", location, "--run", str(warm), "--refit"])
+
+
 def test_health_is_measured_and_drawn(finished: Path, location: str, tmp_path: Path) -> None:
     _train(location, tmp_path / "run", settings=("train.epochs=2", "train.health_every=2"))
     measured = [line for line in _metrics(tmp_path / "run") if "gradient_lpm" in line]
@@ -254,7 +340,7 @@ def test_weights_of_another_shape_are_refused(finished: Path, tmp_path: Path) ->
         (tmp_path / path.name).write_bytes(path.read_bytes())
     config = (tmp_path / "config.toml").read_text(encoding="utf-8").replace("width = 16", "width = 32")
     (tmp_path / "config.toml").write_text(config, encoding="utf-8")
-    with pytest.raises(ValueError, match=r"does not fit the model: \d+ tensors differ, among them"):
+    with pytest.raises(ValueError, match=r"does not fit the model: \d+ tensors differ: .*\bis \d+ x 16, not \d+ x 32"):
         k3m.load(tmp_path)
 
 

@@ -7,7 +7,20 @@ import pytest
 from graphstore import StoreError
 from k3m import cli
 
-COMMANDS = ["ingest", "map", "train", "complete", "stats", "review", "embed", "similar", "query", "snapshot"]
+COMMANDS = [
+    "ingest",
+    "map",
+    "train",
+    "complete",
+    "update",
+    "conflicts",
+    "stats",
+    "review",
+    "embed",
+    "similar",
+    "query",
+    "snapshot",
+]
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, failure: Exception | None = None) -> list[Sequence[str]]:

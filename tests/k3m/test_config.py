@@ -19,6 +19,8 @@ def test_a_resolved_config_reads_back_equal(tmp_path: Path) -> None:
     config = Config.from_preset("small", ['visible.fields=["a \\"b\\""]', "train.seed=7"])
     (tmp_path / "config.toml").write_text(config.to_toml(), encoding="utf-8")
     assert Config.load(tmp_path / "config.toml") == config
+    other = Config.load(tmp_path / "config.toml", ["train.seed=8"])
+    assert (other.train.seed, other.visible) == (8, config.visible)
 
 
 @pytest.mark.parametrize(

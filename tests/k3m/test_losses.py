@@ -13,6 +13,7 @@ from k3m.losses import (
     masked_object_loss,
     n3_penalty,
     plausibility,
+    rejection_loss,
     softmax_loss,
 )
 
@@ -60,12 +61,13 @@ def test_nothing_hidden_and_nothing_masked_cost_nothing() -> None:
     losses = [
         margin_loss(nothing, negative, mask, none, 1.0),
         softmax_loss(nothing, negative, mask, none, none),
+        rejection_loss(nothing, negative, mask, none, none, LossConfig()),
         n3_penalty(torch.empty(0, 4), torch.empty(0, 4), torch.empty(0, 4), none),
         masked_language_loss(torch.empty(0, 5), none),
         masked_object_loss(torch.empty(0, 768), torch.empty(0, 768)),
         masked_object_loss(torch.empty(0, 9), torch.empty(0, 9), by_class=True),
     ]
-    assert [(loss.value.item(), loss.count) for loss in losses] == [(0.0, 0)] * 6
+    assert [(loss.value.item(), loss.count) for loss in losses] == [(0.0, 0)] * 7
 
 
 def test_a_triple_without_negatives_counts_as_zero() -> None:
@@ -146,3 +148,47 @@ def test_means_that_go_over_the_same_add_up() -> None:
     both = Mean(torch.tensor(3.0), 2) + 0.5 * Mean(torch.tensor(4.0), 2)
     assert both.value.item() == 2.5
     assert Mean(torch.tensor(0.0), 0).value.item() == 0.0
+
+
+def _rejected(link: str, own: list[float], others: list[list[float]], mask: torch.Tensor, drawn: list[int]) -> Mean:
+    loss = LossConfig(link=link, margin=0.5)  # type: ignore[arg-type]
+    item = torch.tensor([4, 4, 7])
+    return rejection_loss(torch.tensor(own), torch.tensor(others), mask, torch.tensor(drawn), item, loss)
+
+
+def test_rejections_by_hand() -> None:
+    """Two items, the first with two rejections; the last one's only other value is masked, so that it costs nothing."""
+    own, others = [1.0, 0.0, 5.0], [[0.0, 2.0], [1.0, 9.0], [0.0, 0.0]]
+    mask = torch.tensor([[True, True], [True, False], [False, False]])
+    # relu(1 - 2 + .5) = 0; relu(0 - 1 + .5) = 0: both are a margin behind the best of the others
+    assert _rejected("margin", own, others, mask, [2, 1, 0]).value.item() == 0
+    # relu(2 - 2 + .5) = .5; relu(1.5 - 1 + .5) = 1: (.5 + 1) / 2, and 0 for the second item
+    assert _rejected("margin", [2.0, 1.5, 5.0], others, mask, [2, 1, 0]).value.item() == pytest.approx(0.375)
+    # -log(1 - P): P = e / (e + 1 + e^2) and 1 / (1 + e)
+    first = -math.log(1 - math.e / (math.e + 1 + math.e**2))
+    second = -math.log(1 - 1 / (1 + math.e))
+    found = _rejected("softmax", own, others, mask, [2, 1, 0])
+    assert found.value.item() == pytest.approx((first + second) / 2 / 2)
+    assert found.count == 2
+
+
+def test_a_draw_of_other_values_stands_for_all_of_them() -> None:
+    """Two of eight: each counts four times."""
+    mask = torch.ones(3, 2, dtype=torch.bool)
+    found = _rejected("softmax", [0.0] * 3, [[0.0, 0.0]] * 3, mask, [8, 8, 8])
+    assert found.value.item() == pytest.approx(math.log(9 / 8))
+
+
+@pytest.mark.parametrize("link", ["margin", "softmax"])
+def test_rejections_push_the_rejected_value_away(link: str) -> None:
+    own, others = torch.tensor([1.0], requires_grad=True), torch.tensor([[0.9, 0.1]], requires_grad=True)
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    loss = LossConfig(link=link)  # type: ignore[arg-type]
+    rejection_loss(own, others, mask, mask.sum(1), torch.tensor([0]), loss).value.backward()
+    assert own.grad is not None
+    assert own.grad.item() > 0
+    if link == "margin":
+        assert others.grad is None
+    else:
+        assert others.grad is not None
+        assert (others.grad < 0).all()

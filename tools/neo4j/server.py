@@ -10,6 +10,8 @@ the jars of Maven Central with this machine's Java (pom.xml; kept in .neo4j/lib)
 data that neither the tests nor the demo made is refused. Where none of the three is to be had, `run` says so and runs
 COMMAND without a server (tests that need one are then skipped by name), or fails if K3M_REQUIRE_NEO4J=1.
 
+K3M_NEO4J_GDS=1 gives a server from Maven Central the procedures of Graph Data Science (15 MB more), for `analysis.gds`.
+
 Listens on the loopback interface alone. The password is random, stands on no command line, and is kept in a file of
 mode 0600 alone.
 """
@@ -42,6 +44,7 @@ IMAGE = "neo4j:5.26-community"
 HEAP, PAGE_CACHE = "1500m", "512m"
 START_SECONDS, STOP_SECONDS = 180, 60
 URI, PASSWORD = "K3M_TEST_NEO4J_URI", "K3M_NEO4J_PASSWORD"
+GDS, GDS_VERSION = "K3M_NEO4J_GDS", "2.13.9"  # as in pom.xml
 OPENED = ("java.nio", "java.io", "sun.nio.ch", "java.util.concurrent")
 
 
@@ -158,6 +161,9 @@ def launch_container(home: Path, port: int, password: str, more: Mapping[str, st
 
 def launch_java(home: Path, port: int, password: str, more: Mapping[str, str]) -> str:
     (home / "conf").mkdir(exist_ok=True)
+    if os.environ.get(GDS) == "1":
+        more = {**more, "dbms.security.procedures.unrestricted": "gds.*"}
+        link_plugins(home)
     (home / "conf" / "neo4j.conf").write_text(
         f"server.bolt.listen_address=127.0.0.1:{port}\n"
         f"server.bolt.advertised_address=127.0.0.1:{port}\n"
@@ -190,14 +196,23 @@ def set_first_password(java: Sequence[str], home: Path, password: str) -> None:
         subprocess.run(admin, check=True, env=os.environ | {"NEO4J_HOME": str(home)}, stdout=subprocess.DEVNULL)
 
 
+def link_plugins(home: Path) -> None:
+    """The server looks for procedures in `plugins`; the rest of Graph Data Science it finds on the class path."""
+    (home / "plugins").mkdir(exist_ok=True)
+    for jar in jars().glob(f"*-{GDS_VERSION}.jar"):
+        if not (home / "plugins" / jar.name).exists():
+            (home / "plugins" / jar.name).symlink_to(jar)
+
+
 def jars() -> Path:
     """The server's jars, copied from Maven Central on first use (123 MB); in place whole or not at all."""
-    library = KEPT / "lib"
+    with_gds = os.environ.get(GDS) == "1"
+    library = KEPT / ("lib-gds" if with_gds else "lib")
     if not library.exists():
         say("fetching the server from Maven Central (123 MB, once)")
         KEPT.mkdir(exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=KEPT, prefix="lib-"))
-        goal = ["dependency:copy-dependencies", f"-DoutputDirectory={partial}"]
+        goal = ["dependency:copy-dependencies", f"-DoutputDirectory={partial}", *(["-Pgds"] if with_gds else [])]
         subprocess.run(
             ["mvn", "-q", "-B", "-Dstyle.color=never", "-f", TOOLS / "pom.xml", *goal],
             check=True,
