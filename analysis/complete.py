@@ -1,15 +1,20 @@
 """`python -m analysis.complete --run RUN --store STORE ...`: rank values for a catalogue's kept-back and missing cells.
 
-Writes three files. `metrics.json`: filtered ranks of the kept-back triples, beside floors fitted on the same store.
-`completions.parquet`: item, property, value, rank, score, split; the best values of each kept-back and each missing
-cell, `split` being `missing` for the latter. `index.html`: the report. A cell is missing where the item has no triple
-of the property in any split and at least 5 % of its category's items have one. Values that training has for a cell are
-not proposed again. A score that is not finite ends the command, as does a split that the store has not.
+Writes four files. `metrics.json`: figures of the kept-back triples, beside floors fitted on the same store.
+`completions.parquet`: item, property, value, rank, score, split, confidence; the best values of each kept-back and each
+missing cell, `split` being `missing` for the latter. `calibration.json`: how scores become confidences. `index.html`:
+the report. A cell is missing where the item has no triple of the property in any split and at least 5 % of its
+category's items have one. Values that training has for a cell are not proposed again. A score that is not finite ends
+the command, as does a split that the store has not.
 
-With `--write` the best value of each missing cell becomes a proposal in the store: PREDICTED relationships of the run,
-in the place of those that it had there. Their confidence is null: scores are no probabilities.
+Confidences are calibrated on the calibrate part of split `valid` (`analysis.trust`), or taken over from another report
+with `--calibration`; without either they are null. docs/completion.md says what the figures mean.
+
+With `--write` the best value of each missing cell becomes a proposal in the store, if its confidence reaches the
+threshold of `--precision`: PREDICTED relationships of the run, in the place of those that it had there.
 """
 
+import dataclasses
 import json
 import os
 import platform
@@ -22,6 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,18 +37,19 @@ from tqdm import tqdm
 import graphstore
 import k3m
 from analysis import report
+from analysis.answers import OURS, answered, figures_of
+from analysis.calibration import LEAST, TooFewQuestions
 from analysis.cnn import Settings as CnnSettings
 from analysis.predictors import Name as Floor
 from analysis.predictors import predictors
+from analysis.splits import Asked, calibrate_part, require_same_split
+from analysis.trust import PRECISIONS, Trust
 from graphstore import Store
 from k3m.applicability import Applicability
 from k3m.candidates import Candidates
-from k3m.completion import best_values
-from k3m.ranks import Predictor, link_metrics, rank_triples
+from k3m.completion import Probabilities, best_values
+from k3m.ranks import CannotScore, Predictor
 
-OURS = "k3m"
-"""The column of K3M's ranks, beside the floors' names."""
-DEFAULT_SPLITS = ("test", "cold")
 COMPLETIONS = pa.schema(
     [
         ("item", pa.string()),
@@ -51,6 +58,7 @@ COMPLETIONS = pa.schema(
         ("rank", pa.int32()),
         ("score", pa.float64()),
         ("split", pa.string()),
+        ("confidence", pa.float64()),
     ]
 )
 
@@ -84,12 +92,23 @@ class Arguments:
     cells: Path | None = None
     """Of the missing facts complete (and with --write propose) those alone that a Parquet file names by its columns
     item and property."""
+    inductive: bool = False
+    """Evaluate the items that came into the store after the run's training as a split of their own, `inductive`."""
+    calibration: Path | None = None
+    """Folder of an earlier report on the run, whose calibration.json is used; by default the split `valid` is."""
     write: bool = False
-    """Write the best value of each missing cell into the store, as a proposal (k3m review accepts or rejects it)."""
+    """Write the best value of each missing cell into the store, as a proposal (k3m review accepts or rejects it), where
+    it is confident enough."""
+    precision: float = 0.95
+    """With --write: the share of the proposals that is to be right."""
+    uncalibrated: bool = False
+    """With --write, where confidences cannot be had: write every best value, without one."""
 
     def __post_init__(self) -> None:
         if self.top < 1:
             raise ValueError(f"--top must be at least 1 (got {self.top})")
+        if not 0 < self.precision < 1:
+            raise ValueError(f"--precision must lie between 0 and 1 (got {self.precision})")
 
 
 class Run(Protocol):
@@ -110,74 +129,59 @@ class Run(Protocol):
     ) -> Predictor: ...
 
 
-def splits_of(store: Store, run: Run, asked: Sequence[str] | None) -> list[str]:
-    """The splits to evaluate: those asked for, or the default ones that the store has; none for a run that was refitted
-    on all triples.
+def trusts_of(
+    predictors: Mapping[str, Predictor], asked: Asked, calibrate: pd.DataFrame, run: Run, arguments: Arguments
+) -> dict[str, Trust]:
+    """By predictor, of those that can be calibrated.
 
     Raises:
-        ValueError: for one that the store has not, naming those it has, or that the run was refitted on.
+        ValueError: for --write where K3M is not among them and --uncalibrated is not given; for a --calibration of
+            another run, or without the --precision.
     """
-    there = store.counts().splits
-    if run.info.get("refit_of"):
-        if asked:
-            raise ValueError(f"{run.directory} was refitted on all triples: evaluate {run.info['refit_of']} instead")
-        return []
-    if asked is None:
-        return [split for split in DEFAULT_SPLITS if split in there]
-    absent = [split for split in asked if split not in there]
-    if absent:
-        raise ValueError(f"{store.location} has no split {', '.join(absent)}; it has: {', '.join(there) or 'none'}")
-    return list(asked)
+    found, precisions = {}, sorted({*PRECISIONS, arguments.precision})
+    if arguments.calibration is not None:
+        found[OURS] = taken_over(arguments.calibration, run)
+    if len(calibrate) < LEAST:
+        tqdm.write(f"confidences need {LEAST} triples of split valid to calibrate on (got {len(calibrate)})")
+        predictors = {}
+    for name, predictor in predictors.items():
+        if name in found:
+            continue
+        try:
+            found[name] = Trust.fit(predictor, calibrate, asked.triples, asked.candidates, asked.groups, precisions)
+        except (TooFewQuestions, CannotScore) as error:
+            tqdm.write(f"{name}: no confidences: {error}")
+    if arguments.write and OURS in found:
+        found[OURS].thresholds_for(arguments.precision)
+    elif OURS not in found:
+        require_leave(arguments)
+    return found
 
 
-def require_same_split(store: Store, run: Run) -> None:
-    """What an adopted graph keeps back follows from its mapping; under another one the run trained on some of it.
+def require_leave(arguments: Arguments) -> None:
+    """To write what no confidence is known of.
 
     Raises:
-        ValueError: naming the rule that the run was trained under, and the store's.
+        ValueError: for --write without --uncalibrated.
     """
-    trained, here = (_rule(manifest) for manifest in (run.info.get("split_manifest"), store.split_manifest))
-    if trained != here:
+    if arguments.write and not arguments.uncalibrated:
         raise ValueError(
-            f"{run.directory} was trained on {_described(trained)}, {store.location} has {_described(here)}: "
-            "kept-back triples of one may be training triples of the other"
+            f"{arguments.store} has too few triples of split valid to calibrate on, so that no proposal is known to be "
+            "confident enough: --calibration takes an earlier report's, --uncalibrated writes all without a confidence"
         )
 
 
-def _rule(manifest: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return {name: manifest[name] for name in ("mapping", "share", "seed")} if manifest else None
+def taken_over(folder: Path, run: Run) -> Trust:
+    """What an earlier report says of the run, or of the one that it is the refit of.
 
-
-def _described(rule: Mapping[str, Any] | None) -> str:
-    if rule is None:
-        return "the splits of its store"
-    return f"a mapping's split (triples {rule['mapping'][:8]}, share {rule['share']}, seed {rule['seed']})"
-
-
-def ranked(
-    predictors: Mapping[str, Predictor], kept_back: pd.DataFrame, known: pd.DataFrame, candidates: Candidates
-) -> pd.DataFrame:
-    """`kept_back` (item, property, value, split) with a column of filtered ranks for each predictor."""
-    bar = tqdm(predictors.items(), desc="kept-back triples", unit="predictor")
-    ranks = {name: rank_triples(predictor, kept_back, known, candidates) for name, predictor in bar}
-    return kept_back.assign(**ranks)
-
-
-def figures(ranks: pd.DataFrame, floors: Sequence[str]) -> dict[str, Any]:
-    """K3M's link metrics on these triples, and under `floors` the same of each floor."""
-    own = {name: link_metrics(ranks[name].to_numpy(), ranks["property"].to_numpy()) for name in (OURS, *floors)}
-    return own[OURS] | {"floors": {name: own[name] for name in floors}}
-
-
-def link_completion(ranks: pd.DataFrame, floors: Sequence[str], groups: Mapping[str, str]) -> dict[str, Any]:
-    """Figures of each split, and, where the store's properties declare groups, of each group in it."""
-    found: dict[str, Any] = {}
-    for split, of_split in ranks.groupby("split", sort=False):
-        found[str(split)] = figures(of_split, floors)
-        named = of_split.groupby(of_split["property"].map(groups))
-        if len(named):
-            found[str(split)]["groups"] = {group: figures(of_group, floors) for group, of_group in named}
-    return found
+    Raises:
+        ValueError: where it is of another.
+    """
+    trust = Trust.load(folder)
+    of_refitted = Path(run.info["refit_of"]).name if run.info.get("refit_of") else None
+    if run.fingerprint != trust.model and of_refitted != trust.run:
+        raise ValueError(f"--calibration {folder} is of run {trust.run} ({trust.model}), not of {run.fingerprint}")
+    return trust
 
 
 def cells_of(store: Store, triples: pd.DataFrame, splits: Sequence[str]) -> dict[str, pd.DataFrame]:
@@ -197,7 +201,12 @@ def of_those(cells: Mapping[str, pd.DataFrame], file: Path | None) -> dict[str, 
 
 
 def completions(
-    predictor: Predictor, cells: Mapping[str, pd.DataFrame], training: pd.DataFrame, candidates: Candidates, top: int
+    predictor: Predictor,
+    cells: Mapping[str, pd.DataFrame],
+    training: pd.DataFrame,
+    candidates: Candidates,
+    top: int,
+    probabilities: Probabilities | None,
 ) -> Iterator[pd.DataFrame]:
     """completions.parquet property by property, since a large catalogue has millions of rows."""
     known = dict(iter(training.groupby("property")))
@@ -205,7 +214,8 @@ def completions(
         for split, of_split in cells.items():
             for property, of_property in of_split.groupby("property"):
                 had = known.get(property, training.iloc[:0])
-                yield best_values(predictor, of_property, had, candidates, top).assign(split=split)
+                best = best_values(predictor, of_property, had, candidates, top, probabilities)
+                yield best.assign(split=split, **({} if probabilities else {"confidence": np.nan}))
                 bar.update(len(of_property))
 
 
@@ -259,38 +269,58 @@ def write_json(metrics: Mapping[str, Any], path: Path) -> None:
 def complete(store: Store, run: Run, arguments: Arguments, command: str) -> Path:
     """Evaluate, propose and write all files; returns the report's path."""
     begun = time.monotonic()
-    require_same_split(store, run)
-    splits = splits_of(store, run, arguments.evaluate)
-    candidates = Candidates.from_store(store)
-    triples = store.triples((None, *store.counts().splits)).to_pandas()
-    cells = of_those(cells_of(store, triples, splits), arguments.cells)
-    items = sorted(set().union(*(of_split["item"] for of_split in cells.values())))
+    require_same_split(store, run.directory, run.info)
+    asked = Asked.of(store, run.directory, run.info, arguments.evaluate, arguments.inductive)
+    calibrate = calibrate_part(store, run.info)
+    if len(calibrate) < LEAST and arguments.calibration is None:
+        require_leave(arguments)  # before the long work
+    cells = of_those(cells_of(store, asked.triples, asked.splits), arguments.cells)
+    items = sorted(set(calibrate["item"]).union(*(of_split["item"] for of_split in cells.values())))
     ours = run.predictor(store, items, arguments.without, progress=True)
     cache = arguments.cache or arguments.run / "floors"
     beside = predictors(
-        arguments.floors, store, candidates, cache=cache, external=arguments.external, cnn=arguments.cnn
+        arguments.floors, store, asked.candidates, cache=cache, external=arguments.external, cnn=arguments.cnn
     )
-    ranks = ranked({OURS: ours} | beside, triples[triples["split"].isin(splits)], triples, candidates)
+    asking = {OURS: ours} | beside
+    trusts = trusts_of(asking, asked, calibrate, run, arguments)
+    trust = trusts.get(OURS)
+    found = answered(asking, asked.kept_back, asked.triples, asked.candidates, trusts)
+    metrics, tables = figures_of(asked, found, store.property_groups())
     directory = arguments.report or arguments.run / "complete"
     directory.mkdir(parents=True, exist_ok=True)
-    training = triples[triples["split"].isna()]
-    parts = completions(ours, cells, training, candidates, arguments.top)
+    probabilities = None if trust is None else trust.calibration.probabilities
+    parts = completions(ours, cells, asked.training, asked.candidates, arguments.top, probabilities)
     best = write_completions(parts, directory / "completions.parquet")
-    figures = link_completion(ranks, list(beside), store.property_groups())
+    if trust is not None:
+        dataclasses.replace(trust, run=run.name, model=run.fingerprint).save(directory)
     described = description(store, run, arguments) | {"seconds": time.monotonic() - begun}
-    metrics = {"link_completion": {split: figures[split] for split in splits}, "run": described}
+    metrics |= {"run": described}
     write_json(metrics, directory / "metrics.json")
     findings = report.Findings(
-        metrics=metrics, ranks=ranks, best=best, triples=triples, facts=facts_of(described, store, command)
+        metrics=metrics,
+        best=best,
+        triples=asked.triples,
+        facts=facts_of(described, store, command),
+        thresholds=None if trust is None else trust.table(),
+        answers=None if trust is None else asked.kept_back.join(found[OURS]),
+        **tables,
     )
     report.write(findings, store, directory / "index.html")
     if arguments.write:
-        written = store.write_predictions(best, run=run.name, model=run.fingerprint, created=datetime.now(UTC))
-        print(
-            f"{store.location}: proposals of run {run.name}: {written.new} new, {written.changed} changed, "
-            f"{written.unchanged} unchanged, {written.removed} removed, {written.kept} kept because of a review"
-        )
+        write_proposals(store, run, best, trust, arguments)
     return directory / "index.html"
+
+
+def write_proposals(store: Store, run: Run, best: pd.DataFrame, trust: Trust | None, arguments: Arguments) -> None:
+    """Into the store, those that are confident enough; says how many of each kind."""
+    chosen = best if trust is None else best[trust.thresholds_for(arguments.precision).passed(best)]
+    written = store.write_predictions(chosen, run=run.name, model=run.fingerprint, created=datetime.now(UTC))
+    if trust is not None:
+        print(f"of {len(best)} missing cells {len(chosen)} are proposed, at a precision of {arguments.precision:g}")
+    print(
+        f"{store.location}: proposals of run {run.name}: {written.new} new, {written.changed} changed, "
+        f"{written.unchanged} unchanged, {written.removed} removed, {written.kept} kept because of a review"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -31,6 +31,7 @@ from torch.nn import functional
 from analysis import weights
 from k3m import rng
 from k3m.candidates import Candidates
+from k3m.ranks import CannotScore
 
 Name = Literal["TransE", "DistMult", "ComplEx", "RotatE", "TuckER"]
 Training = Literal["margin", "nssa", "all"]
@@ -273,10 +274,6 @@ def _real(vectors: Tensor) -> Tensor:
     """Complex numbers as pairs of real ones: Euclidean distances, and real parts of products with conjugates, are the
     same."""
     return torch.view_as_real(vectors).flatten(start_dim=-2) if vectors.is_complex() else vectors
-
-
-class CannotScore(ValueError):
-    """A predictor that knows an item by its training triples only was asked about one that has none."""
 
 
 class CatalogueGraph:

@@ -18,6 +18,7 @@ import graphstore
 KEY = ["item", "property", "value", "split"]
 EVERY = "(all)"
 """The row of all properties together."""
+_DRAWN_AT_ONCE = 2**20  # groups, which bounds the memory of an interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +63,7 @@ def gains(both: pd.DataFrame, groups: pd.Series, least: int = 1) -> pd.DataFrame
         both: of `paired`.
         groups: by item id; items that it lacks are groups of their own.
     """
-    group = both["item"].map(groups)
-    group = group.astype(object).where(group.notna(), "item " + both["item"])
-    of_group = both.assign(group=group, gain=both["a"] - both["b"])
+    of_group = both.assign(group=groups_of(both["item"], groups), gain=both["a"] - both["b"])
     rows = []
     for split, of_split in of_group.groupby("split", sort=False):
         parts = {EVERY: of_split} | {str(name): part for name, part in of_split.groupby("property")}
@@ -77,23 +76,35 @@ def gains(both: pd.DataFrame, groups: pd.Series, least: int = 1) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
+def groups_of(items: pd.Series, groups: pd.Series) -> pd.Series:
+    """The group of each item; one that `groups` (by item id) lacks is its own."""
+    group = items.map(groups)
+    return group.astype(object).where(group.notna(), "item " + items)
+
+
 def _interval(part: pd.DataFrame) -> dict[str, float]:
-    """The mean gain, and percentiles of it over draws of groups; NaN where there is one group only."""
-    sums = part.groupby("group")["gain"].agg(["sum", "count"]).to_numpy().T
-    if sums.shape[1] < 2:
-        return {"gain": part["gain"].mean(), "low": np.nan, "high": np.nan}
+    low, high = intervals(part[["gain"]], part["group"]).iloc[0]
+    return {"gain": part["gain"].mean(), "low": float(low), "high": float(high)}
+
+
+def intervals(values: pd.DataFrame, group: pd.Series) -> pd.DataFrame:
+    """A row a column of `values`: low and high, 95 % of its means over draws of groups; NaN where there is one group
+    only. All columns see the same draws."""
+    sums = values.groupby(group.to_numpy()).sum().to_numpy().T
+    counts = group.groupby(group.to_numpy()).size().to_numpy()
+    if len(counts) < 2:
+        return pd.DataFrame(np.nan, index=values.columns, columns=["low", "high"])
     drawn = bootstrap(
-        tuple(sums),
-        lambda total, count, axis: total.sum(axis) / count.sum(axis),
+        (*sums, counts),
+        lambda *parts, axis: np.stack([total.sum(axis) for total in parts[:-1]]) / parts[-1].sum(axis),
         paired=True,
         vectorized=True,
         n_resamples=2000,
-        batch=100,
+        batch=max(1, _DRAWN_AT_ONCE // len(counts)),
         method="percentile",
         rng=np.random.default_rng(0),
     )
-    low, high = drawn.confidence_interval
-    return {"gain": part["gain"].mean(), "low": float(low), "high": float(high)}
+    return pd.DataFrame(dict(zip(("low", "high"), drawn.confidence_interval, strict=True)), index=values.columns)
 
 
 def table(found: pd.DataFrame) -> str:

@@ -30,7 +30,7 @@ import tyro
 import graphstore
 from analysis import linkpred, table
 from analysis.cnn import Settings as CnnSettings
-from analysis.embeddings import MODELS, CannotScore, Name, Training
+from analysis.embeddings import MODELS, Name, Training
 from analysis.gds import NodeSimilarity, NoGds
 from analysis.predictors import Name as Floor
 from analysis.predictors import predictors
@@ -38,7 +38,7 @@ from analysis.table import Row, figures_of
 from analysis.tuning import Budget, Tuning, minutes
 from graphstore import Store
 from k3m.candidates import Candidates
-from k3m.ranks import Predictor, rank_triples
+from k3m.ranks import CannotScore, Predictor, rank_triples
 
 
 @dataclass(frozen=True, kw_only=True)

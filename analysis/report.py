@@ -51,11 +51,35 @@ class Findings:
     ranks: pd.DataFrame
     """Kept-back triples: item, property, value, split, and a column of ranks for K3M and each floor."""
     best: pd.DataFrame
-    """The first proposal of each missing cell: item, property, value, score."""
+    """The first proposal of each missing cell: item, property, value, score, confidence (0 to 1, NaN where nothing
+    could be calibrated)."""
     triples: pd.DataFrame
     """All triples of the store: item, property, split."""
     facts: Mapping[str, str]
     """What else a reader must know of the run (visible fields, machine, command), by its name."""
+    evaluation: pd.DataFrame | None = None
+    """A row a split, predictor and part of the split: columns split, predictor (`k3m` or a floor), by (`all`,
+    `property`, `frequency`, `sibling`), name (of the part: the property; how often training has the true value; `with`
+    or `without` an item of the same style in training), n, mrr, hits_at_1, hits_at_3, hits_at_10, mrr_low, mrr_high,
+    hits_at_1_low, hits_at_1_high (95 % intervals, NaN where they were not drawn), mrr_optimistic, mrr_pessimistic,
+    hits_at_1_optimistic, hits_at_1_pessimistic, amri, adjusted_mrr (0 is chance, 1 perfect)."""
+    calibration: pd.DataFrame | None = None
+    """A row a split and predictor: split, predictor, n, ece_before, ece, brier_before, brier, log_loss_before,
+    log_loss, coverage_95, set_size_95, coverage_99, set_size_99. None where the store has too few triples to calibrate
+    on."""
+    reliability: pd.DataFrame | None = None
+    """Points of reliability diagrams, bins of equal mass: split, predictor, when (`before`, `after`), confidence,
+    precision, n."""
+    selective: pd.DataFrame | None = None
+    """Precision at each coverage: split, predictor, coverage (share of the questions answered), precision, confidence
+    (the least among these answers)."""
+    thresholds: pd.DataFrame | None = None
+    """Of K3M, a row a property and precision asked for (.95, .99): property, precision, confidence (the least that is
+    written; NaN where no confidence reaches the precision), n (questions behind it), pooled (whether they are those of
+    all properties)."""
+    answers: pd.DataFrame | None = None
+    """K3M's first answers to kept-back triples: item, property, value (the true one), split, confidence, right (bool),
+    set_size_95, set_size_99, covered_95, covered_99 (whether the set holds the true value)."""
 
 
 def shown(predictor: str) -> str:

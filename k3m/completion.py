@@ -1,21 +1,34 @@
 """The best values of cells: what a predictor proposes for (item, property) pairs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float, Float64
 
 from k3m.candidates import Candidates
 from k3m.ranks import Predictor, best_columns, chunks, known_mask
 
 COLUMNS = ("item", "property", "value", "rank", "score")
 APPLIES = "applies"
+CONFIDENCE = "confidence"
+Probabilities: TypeAlias = Callable[
+    [str, Float[np.ndarray, "n K"], Bool[np.ndarray, "n K"]], Float64[np.ndarray, "n K"]
+]
+"""From a property, its scores and which candidates are known to probabilities."""
 
 
 def best_values(
-    predictor: Predictor, cells: pd.DataFrame, known: pd.DataFrame, candidates: Candidates, top: int
+    predictor: Predictor,
+    cells: pd.DataFrame,
+    known: pd.DataFrame,
+    candidates: Candidates,
+    top: int,
+    probabilities: Probabilities | None = None,
 ) -> pd.DataFrame:
     """The `top` best candidates of each cell: item, property, value, rank (1 is best), score (higher is better), and
-    `applies` where the cells have it.
+    `applies` where the cells have it, confidence where `probabilities` are given.
 
     Args:
         cells: columns item and property, no cell twice; `applies`, the probability that the property applies.
@@ -24,13 +37,19 @@ def best_values(
     Raises:
         NonFiniteScores: from a predictor that gives a NaN or an infinity.
     """
-    parts = list(_parts(predictor, cells, known, candidates, top))
-    columns = [*COLUMNS, APPLIES] if APPLIES in cells else list(COLUMNS)
+    parts = list(_parts(predictor, cells, known, candidates, top, probabilities))
+    more = [*([APPLIES] if APPLIES in cells else []), *([] if probabilities is None else [CONFIDENCE])]
+    columns = [*COLUMNS, *more]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
 def _parts(
-    predictor: Predictor, cells: pd.DataFrame, known: pd.DataFrame, candidates: Candidates, top: int
+    predictor: Predictor,
+    cells: pd.DataFrame,
+    known: pd.DataFrame,
+    candidates: Candidates,
+    top: int,
+    probabilities: Probabilities | None,
 ) -> Iterator[pd.DataFrame]:
     known_of = {str(name): of_property for name, of_property in known.groupby("property")}
     for name, asked in cells.groupby("property"):
@@ -47,5 +66,8 @@ def _parts(
                 "rank": rank,
                 "score": scores[row, column],
             }
-            applies = {APPLIES: part[APPLIES].to_numpy()[row]} if APPLIES in part else {}
-            yield pd.DataFrame(best | applies)
+            if APPLIES in part:
+                best[APPLIES] = part[APPLIES].to_numpy()[row]
+            if probabilities is not None:
+                best[CONFIDENCE] = probabilities(property, scores, mask)[row, column]
+            yield pd.DataFrame(best)

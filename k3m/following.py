@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from graphstore import IngestUnderWay, Store
 from graphstore.neo4j_store import WAIT_SECONDS
+from k3m import trained_items
 from k3m.applicability import Applicability
 from k3m.candidates import Candidates
 from k3m.rejections import Rejections
@@ -57,6 +58,7 @@ class Following:
         candidates = Candidates.from_store(store)
         candidates.save(self.directory / "candidates.parquet")
         Applicability.from_store(store).save(self.directory / "applicability.parquet")
+        trained_items.record(store, self.directory)
         rejections = Rejections.from_store(store) if stream.config.loss.rejected else None
         if rejections is not None:
             rejections.save(self.directory)

@@ -1,15 +1,16 @@
 """Filtered ranks of true values among a property's candidates: one protocol for validation, completion and every floor.
 
 Candidates are the values that training has for the property. The item's other true values are no competitors. Ties
-take the mean rank (the realistic rank). A true value that training has never seen comes one past the last candidate
-left; where no candidate is left, the rank is infinite and its reciprocal 0. Scores that are not finite are refused: a
-NaN would rank better than perfect.
+take the mean rank (the realistic rank; the optimistic and the pessimistic one put them behind and before). A true value
+that training has never seen comes one past the last candidate left; where no candidate is left, the rank is infinite
+and its reciprocal 0. Scores that are not finite are refused: a NaN would rank better than perfect.
 
 Legend: n triples, K candidates of one property.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,11 @@ class Predictor(Protocol):
     """Whatever scores candidate values: K3M and each floor."""
 
     def score(self, property: str, items: Sequence[str]) -> Float[np.ndarray, "n K"]:
-        """Higher is better; columns in the order of `candidates.of(property)`."""
+        """Higher is better; columns in the order of `candidates.of(property)`.
+
+        Raises:
+            CannotScore: where it knows nothing of one of the items.
+        """
         ...
 
 
@@ -35,10 +40,37 @@ class NonFiniteScores(ValueError):
     """A predictor gave NaN or an infinity."""
 
 
+class CannotScore(ValueError):
+    """A predictor knows nothing of an item that it is asked for."""
+
+
+class Ranks(NamedTuple):
+    """Filtered ranks of n true values, from 1, by where the ties with the true value go."""
+
+    optimistic: Float64[np.ndarray, " n"]
+    """Behind it."""
+    pessimistic: Float64[np.ndarray, " n"]
+    """Before it."""
+    options: Int64[np.ndarray, " n"]
+    """Candidates that compete, and the true value: what chance is measured by."""
+
+    @property
+    def realistic(self) -> Float64[np.ndarray, " n"]:
+        """The mean of the two: what is reported."""
+        return (self.optimistic + self.pessimistic) / 2
+
+
 def filtered_ranks(
     scores: Float[np.ndarray, "n K"], true: Int64[np.ndarray, " n"], known: Bool[np.ndarray, "n K"]
 ) -> Float64[np.ndarray, " n"]:
-    """Rank of each row's true column, from 1.
+    """The realistic rank of each row's true column; see `three_ranks`."""
+    return three_ranks(scores, true, known).realistic
+
+
+def three_ranks(
+    scores: Float[np.ndarray, "n K"], true: Int64[np.ndarray, " n"], known: Bool[np.ndarray, "n K"]
+) -> Ranks:
+    """Ranks of each row's true column.
 
     Args:
         scores: higher is better.
@@ -57,9 +89,9 @@ def filtered_ranks(
     target[rows, 0] = scores[rows, true[rows]]
     better = ((scores > target) & left).sum(axis=1)
     tied = ((scores == target) & left).sum(axis=1)
-    ranks = 1.0 + better + tied / 2  # the mean of the optimistic 1 + better and the pessimistic 1 + better + tied
-    ranks[(true == UNSEEN) & ~left.any(axis=1)] = np.inf
-    return ranks
+    competing = left.sum(axis=1)
+    nothing = np.where((true == UNSEEN) & (competing == 0), np.inf, 0.0)  # there was nothing to rank
+    return Ranks(1.0 + better + nothing, 1.0 + better + tied + nothing, 1 + competing)
 
 
 def check_finite(scores: Float[np.ndarray, "n K"], of: str = "scores") -> None:
@@ -90,10 +122,28 @@ def link_metrics(ranks: Float64[np.ndarray, " n"], properties: Shaped[np.ndarray
     return {"mrr": float(reciprocal.mean()), **hits, "macro_mrr": macro, "n": len(reciprocal)}
 
 
-def rank_triples(
+@dataclass(frozen=True)
+class Questions:
+    """n triples of one property whose values are asked for, and what a predictor answers."""
+
+    property: str
+    triples: pd.DataFrame
+    """Columns item, property, value; indexed by their places in what was asked."""
+    scores: Float[np.ndarray, "n K"]
+    true: Int64[np.ndarray, " n"]
+    """The true value's column, UNSEEN where it is no candidate."""
+    known: Bool[np.ndarray, "n K"]
+    """The item's other true values, which do not compete."""
+
+    def take(self, rows: Bool[np.ndarray, " n"]) -> "Questions":
+        """Those of these rows."""
+        return Questions(self.property, self.triples[rows], self.scores[rows], self.true[rows], self.known[rows])
+
+
+def questions(
     predictor: Predictor, triples: pd.DataFrame, known: pd.DataFrame, candidates: Candidates
-) -> Float64[np.ndarray, " n"]:
-    """Filtered ranks of triples (columns item, property, value), in their order.
+) -> Iterator[Questions]:
+    """The triples (item, property, value) property by property, in parts whose scores fit in memory.
 
     Args:
         known: all true triples, kept-back ones too; each one of the same item and property is filtered out.
@@ -102,14 +152,24 @@ def rank_triples(
         NonFiniteScores: naming the property.
     """
     known_of = _by_property(known)
-    ranks = np.full(len(triples), np.inf)
     for property, asked in _by_property(triples.reset_index(drop=True)).items():
         for part in chunks(asked, len(candidates.of(property))):
             scores = predictor.score(property, part["item"].tolist())
             check_finite(scores, f"scores of property {property!r}")
             true = candidates.columns(property, part["value"])
             others = known_mask(part["item"], property, known_of.get(property, known.iloc[:0]), candidates)
-            ranks[part.index] = filtered_ranks(scores, true, others)
+            rows = np.flatnonzero(true != UNSEEN)
+            others[rows, true[rows]] = False
+            yield Questions(property, part, scores, true, others)
+
+
+def rank_triples(
+    predictor: Predictor, triples: pd.DataFrame, known: pd.DataFrame, candidates: Candidates
+) -> Float64[np.ndarray, " n"]:
+    """Realistic filtered ranks of triples (columns item, property, value), in their order; see `questions`."""
+    ranks = np.full(len(triples), np.inf)
+    for part in questions(predictor, triples, known, candidates):
+        ranks[part.triples.index] = filtered_ranks(part.scores, part.true, part.known)
     return ranks
 
 

@@ -2,8 +2,8 @@
 pretrain K3M on a catalogue; `torchrun --nproc-per-node N -m k3m.train ...` shares each batch between N processes.
 
 The run folder then holds config.toml (resolved), tokenizer.json, candidates.parquet, run.json (store, data version,
-split manifest, visible fields, versions), metrics.jsonl, checkpoint.safetensors (to resume) and weights.safetensors
-(best on validation).
+split manifest, visible fields, versions), items.npy (which items the store had), metrics.jsonl, checkpoint.safetensors
+(to resume) and weights.safetensors (best on validation).
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from tyro.conf import arg
 
 import graphstore
 from graphstore import Store
-from k3m import rng
+from k3m import rng, trained_items
 from k3m.applicability import Applicability
 from k3m.candidates import Candidates
 from k3m.checkpoint import WEIGHTS, fingerprint, load_weights
@@ -114,6 +114,7 @@ def _begin(store: Store, directory: Path, config: Config, warm: Path | None) -> 
         learn_tokenizer(store, config).save(directory / "tokenizer.json")
     Candidates.from_store(store).save(directory / "candidates.parquet")
     Applicability.from_store(store).save(directory / "applicability.parquet")
+    trained_items.record(store, directory)
     if config.loss.rejected:
         Rejections.from_store(store).save(directory)
     origin = {} if warm is None else {"warm_from": {"run": str(warm), "model": fingerprint(warm)}}
@@ -133,7 +134,7 @@ def _require_fit(run: Path, config: Config) -> None:
 
 def _take_over(run: Path, directory: Path) -> None:
     """What a warm start has of the run it begins with."""
-    for name in (WEIGHTS, "tokenizer.json", ARCHITECTURE):
+    for name in (WEIGHTS, "tokenizer.json", ARCHITECTURE, trained_items.NAME):
         if (run / name).exists():
             shutil.copyfile(run / name, directory / name)
 

@@ -52,7 +52,8 @@ class Arguments:
     """Write the completions into the store, as proposals of NEWRUN, and withdraw the open ones of before that these
     answer anew or that have their value by now."""
     precision: float | None = None
-    """With --write: as k3m complete has it."""
+    """With --write: as k3m complete has it; likewise the next."""
+    uncalibrated: bool = False
     mapping: Path | None = None
     """As k3m ingest has it; likewise the next."""
     normalise: Path | None = None
@@ -78,6 +79,7 @@ class Arguments:
     def complete_words(self, cells: Path) -> list[str]:
         write = ["--write"] if self.write else []
         write += [] if self.precision is None else ["--precision", str(self.precision)]
+        write += ["--uncalibrated"] if self.uncalibrated else []
         return ["--run", str(self.out), "--store", self.store, "--cells", str(cells), *write]
 
 

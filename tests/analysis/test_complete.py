@@ -1,7 +1,7 @@
 """The completion command: cells, files, figures by hand, refusals; floors and K3M ranked by one function."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,16 @@ import pandas as pd
 import pytest
 
 import graphstore
+from analysis import answers
 from analysis import complete as command
-from analysis.complete import Arguments, cells_of, complete, link_completion, ranked, splits_of
-from k3m import ranks
+from analysis.answers import answers_of, link_completion
+from analysis.complete import Arguments, cells_of, complete
+from analysis.splits import Asked, calibrate_part, splits_of
+from graphstore import Store
+from k3m import ranks, trained_items
 from k3m.candidates import Candidates
-from k3m.ranks import NonFiniteScores
-from tests.analysis.shop import FixedRun, shop
+from k3m.ranks import CannotScore, NonFiniteScores
+from tests.analysis.shop import FixedRun, Knowing, shop, tables
 from tests.catalogues import KEPT_BACK_ONLY, tiny_catalogue
 
 KEYS = {"mrr", "hits_at_1", "hits_at_3", "hits_at_10", "macro_mrr", "n"}
@@ -39,7 +43,8 @@ def test_the_default_folder_is_in_the_run(written: Path) -> None:
 
 def test_metrics_have_the_keys_of_the_interface(written: Path) -> None:
     metrics = json.loads((written / "metrics.json").read_text(encoding="utf-8"))
-    assert set(metrics) == {"link_completion", "run"}
+    assert set(metrics) == {"link_completion", "evaluation", "calibration", "reliability", "selective", "run"}
+    assert metrics["calibration"] == metrics["reliability"] == metrics["selective"] == {}  # the shop has no split valid
     figures = metrics["link_completion"]["test"]
     assert set(figures) == KEYS | {"floors", "groups"}
     assert {name: set(floor) for name, floor in figures["floors"].items()} == dict.fromkeys(
@@ -75,7 +80,8 @@ def test_an_outside_predictor_takes_no_other_s_name(tmp_path: Path) -> None:
 
 def test_completions_hold_the_best_of_each_kept_back_and_missing_cell(written: Path) -> None:
     table = pd.read_parquet(written / "completions.parquet")
-    assert list(table) == ["item", "property", "value", "rank", "score", "split"]
+    assert list(table) == ["item", "property", "value", "rank", "score", "split", "confidence"]
+    assert table["confidence"].isna().all()
     triples = shop().triples((None, "test")).to_pandas()
     kept_back = set(triples.loc[triples["split"] == "test", ["item", "property"]].itertuples(index=False, name=None))
     every = {
@@ -154,51 +160,194 @@ def test_figures_of_splits_and_groups_by_hand() -> None:
     assert "groups" not in metrics["cold"]
 
 
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Store]]:
+    """The folder of a completion with confidences and proposals, and the store that these are in."""
+    tmp_path = tmp_path_factory.mktemp("calibrated")
+    items, triples, properties, _ = tables(300, valid=True)
+    with graphstore.open(tmp_path / "shop.lbdb", "w") as store:
+        store.ingest(items.assign(image=None), triples, properties)
+        run = FixedRun(tmp_path / "run", Knowing(Candidates.from_store(store)))
+        arguments = _arguments(tmp_path, floors=("majority",), write=True)
+        folder = complete(store, run, arguments, "").parent
+    with graphstore.open(tmp_path / "shop.lbdb") as store:
+        yield folder, store
+
+
+def _proposed(store: Store) -> pd.DataFrame:
+    found = store.query(
+        "MATCH (i:Item)-[p:PREDICTED]->(v:Value) "
+        "RETURN i.id AS item, p.property AS property, v.text AS value, p.confidence AS confidence"
+    )
+    return found.sort_values(["item", "property"], ignore_index=True)
+
+
+def test_confidences_are_as_often_right_as_they_say(calibrated: tuple[Path, Store]) -> None:
+    folder, _ = calibrated
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    figures = metrics["calibration"]["test"]
+    asked = {"ece", "ece_before", "brier", "log_loss", "coverage_95", "coverage_99", "set_size_95", "set_size_99"}
+    assert asked <= set(figures)
+    assert figures["log_loss"] < figures["log_loss_before"] - 0.05
+    assert figures["brier"] < figures["brier_before"]
+    assert figures["coverage_95"] >= 0.95
+    assert set(figures["floors"]) == {"majority"}
+    assert metrics["selective"]["test"][-1] == [1.0, pytest.approx(metrics["link_completion"]["test"]["hits_at_1"])]
+    assert set(metrics["reliability"]["test"]["k3m"]) == {"before", "after"}
+    table = pd.read_parquet(folder / "completions.parquet")
+    firsts = table[table["rank"] == 1].groupby("property")["confidence"].mean()
+    assert firsts["colour"] == pytest.approx(2 / 3, abs=0.1)
+    assert firsts["shape"] > 0.9
+    sums = table[table["property"] == "colour"].groupby(["item", "split"])["confidence"].sum()
+    assert sums.to_numpy() == pytest.approx(np.ones(len(sums)))
+
+
+def test_only_what_reaches_the_precision_is_written_with_its_confidence(calibrated: tuple[Path, Store]) -> None:
+    folder, store = calibrated
+    table = pd.read_parquet(folder / "completions.parquet")
+    firsts = table[(table["split"] == "missing") & (table["rank"] == 1)]
+    own = firsts[firsts["property"] != "colour"].sort_values(["item", "property"], ignore_index=True)
+    assert 0 < len(own) < len(firsts)
+    columns = ["item", "property", "value", "confidence"]
+    assert _proposed(store)[columns].equals(own[columns])
+
+
+def test_an_earlier_calibration_serves_where_nothing_is_kept_back(
+    calibrated: tuple[Path, Store], tmp_path: Path
+) -> None:
+    folder, _ = calibrated
+    store = shop(kept_back=False)
+    run = FixedRun(tmp_path / "run", Knowing(Candidates.from_store(store)))
+    again = complete(store, run, _arguments(tmp_path, floors=(), calibration=folder), "").parent
+    table = pd.read_parquet(again / "completions.parquet")
+    before = pd.read_parquet(folder / "completions.parquet").groupby("property")["confidence"].max()
+    assert table.groupby("property")["confidence"].max().to_dict() == pytest.approx(before.to_dict())
+    assert json.loads((again / "calibration.json").read_text()) == json.loads((folder / "calibration.json").read_text())
+
+
+def test_a_calibration_of_other_weights_is_refused(calibrated: tuple[Path, Store], tmp_path: Path) -> None:
+    folder, _ = calibrated
+    run = FixedRun(tmp_path / "run")
+    run.fingerprint = "other"
+    with pytest.raises(ValueError, match=rf"--calibration {folder} is of run run \(fixed\), not of other"):
+        complete(shop(), run, _arguments(tmp_path, calibration=folder), "")
+    run.info["refit_of"] = "runs/run"  # the refit of the run that it is of
+    complete(shop(), run, _arguments(tmp_path, calibration=folder, floors=()), "")
+
+
+def test_a_precision_that_the_calibration_lacks_is_refused_before_the_work(
+    calibrated: tuple[Path, Store], tmp_path: Path
+) -> None:
+    arguments = _arguments(tmp_path, calibration=calibrated[0], floors=(), write=True, precision=0.9)
+    with pytest.raises(ValueError, match=r"has thresholds for a precision of 0.95, 0.99 \(got 0.9\)"):
+        complete(shop(), FixedRun(tmp_path / "run"), arguments, "")
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_a_calibration_nothing_is_written_unasked(tmp_path: Path) -> None:
+    run = FixedRun(tmp_path / "run")
+    with pytest.raises(ValueError, match="--uncalibrated writes all without a confidence"):
+        complete(shop(), run, _arguments(tmp_path, write=True), "")
+    assert run.asked == []  # before the long work
+
+
+def test_a_refitted_run_is_not_calibrated_on_what_it_was_trained_on() -> None:
+    store = shop(300, valid=True)
+    assert len(calibrate_part(store, {"refit_of": "run"})) == 0
+    part = calibrate_part(store, {})
+    assert 0 < len(part) < store.counts().splits["valid"]
+    assert set(part["split"]) == {"valid"}
+
+
+class _Stranger:
+    """Cannot score what it has never seen."""
+
+    def score(self, property: str, items: Sequence[str]) -> np.ndarray:
+        raise CannotScore(f"{items[0]} is a stranger")
+
+
+def test_a_predictor_that_cannot_answer_a_split_has_no_figures_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = Asked.of(shop(), tmp_path, {}, None, False)
+    ours = FixedRun(tmp_path).predictor(shop())
+    found = answers.answered({"k3m": ours, "other": _Stranger()}, asked.kept_back, asked.triples, asked.candidates, {})
+    assert "other cannot answer split test: " in capsys.readouterr().out
+    metrics, tables = answers.figures_of(asked, found, {})
+    assert metrics["link_completion"]["test"]["floors"] == {}
+    assert set(tables["evaluation"]["predictor"]) == {"k3m"}
+
+
+def test_new_items_are_a_split_of_their_own(tmp_path: Path) -> None:
+    """Ingested after the training, which saw the first 50 items."""
+    store, run = shop(60), FixedRun(tmp_path / "run")
+    run.directory.mkdir()
+    trained_items.record(shop(50), run.directory)
+    folder = complete(store, run, _arguments(tmp_path, inductive=True, floors=("majority",)), "").parent
+    figures = json.loads((folder / "metrics.json").read_text())["link_completion"]
+    kept_back = store.triples(("test",)).to_pandas()
+    new = (kept_back["item"] >= "i050").sum()
+    assert {split: own["n"] for split, own in figures.items()} == {"test": len(kept_back) - new, "inductive": new}
+    table = pd.read_parquet(folder / "completions.parquet")
+    assert set(table.loc[table["split"] == "inductive", "item"]) == set(
+        kept_back.loc[kept_back["item"] >= "i050", "item"]
+    )
+
+
+def test_inductive_asks_for_new_items_and_for_a_run_that_knows_its_own(tmp_path: Path) -> None:
+    run = FixedRun(tmp_path)
+    with pytest.raises(ValueError, match=r"does not say which items its store had \(items.npy is missing\)"):
+        complete(shop(), run, _arguments(tmp_path, inductive=True), "")
+    trained_items.record(shop(), tmp_path)
+    with pytest.raises(ValueError, match="no kept-back triple of test is of an item that came after the training"):
+        complete(shop(), run, _arguments(tmp_path, inductive=True), "")
+
+
 class _Spy:
     """Counts the calls of the one ranking function."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[int, ...]] = []
 
-    def __call__(self, scores: np.ndarray, true: np.ndarray, known: np.ndarray) -> np.ndarray:
+    def __call__(self, scores: np.ndarray, true: np.ndarray, known: np.ndarray) -> ranks.Ranks:
         self.calls.append(scores.shape)
         return _original(scores, true, known)
 
 
-_original = ranks.filtered_ranks
+_original = ranks.three_ranks
 
 
 def test_floors_and_k3m_share_one_code_path_of_ranking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spy = _Spy()
-    monkeypatch.setattr(ranks, "filtered_ranks", spy)
+    monkeypatch.setattr(answers, "three_ranks", spy)
     complete(shop(), FixedRun(tmp_path), _arguments(tmp_path), "")
     per_predictor = len({"colour", "shape", "length"})
     assert len(spy.calls) == 4 * per_predictor
     assert spy.calls[:per_predictor] * 4 == spy.calls
 
 
-def test_the_same_predictor_has_the_same_figures_as_k3m_and_as_a_floor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_predictor_has_the_same_figures_as_k3m_and_as_a_floor() -> None:
     store = shop()
     candidates = Candidates.from_store(store)
     triples = store.triples((None, "test")).to_pandas()
-    ours, same = FixedRun(Path()).predictor(store), FixedRun(Path()).predictor(store)
-    predictors: Any = {"k3m": ours, "majority": same}
-    found = ranked(predictors, triples[triples["split"] == "test"], triples, candidates)
-    assert found["k3m"].tolist() == found["majority"].tolist()
-    metrics = link_completion(found, ["majority"], {})["test"]
+    asked = triples[triples["split"] == "test"]
+    found = {
+        name: answers_of(FixedRun(Path()).predictor(store), asked, triples, candidates, None)["rank"]
+        for name in ("k3m", "majority")
+    }
+    metrics = link_completion(asked.assign(**found), ["majority"], {})["test"]
     assert {key: metrics[key] for key in KEYS} == metrics["floors"]["majority"]
 
 
 def test_default_splits_are_those_of_test_and_cold_that_the_store_has() -> None:
-    assert splits_of(shop(), FixedRun(Path()), None) == ["test"]
+    assert splits_of(shop(), Path(), {}, None) == ["test"]
 
 
 def test_a_run_that_was_refitted_on_all_triples_evaluates_nothing() -> None:
-    run = FixedRun(Path("run/refit"))
-    run.info = {"data_version": 1, "refit_of": "run"}
-    assert splits_of(shop(), run, None) == []
+    info = {"data_version": 1, "refit_of": "run"}
+    assert splits_of(shop(), Path("run/refit"), info, None) == []
     with pytest.raises(ValueError, match="run/refit was refitted on all triples: evaluate run instead"):
-        splits_of(shop(), run, ["test"])
+        splits_of(shop(), Path("run/refit"), info, ["test"])
 
 
 def test_an_absent_split_is_refused_with_those_there_are(tmp_path: Path) -> None:
@@ -251,7 +400,9 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr(command.graphstore, "open", lambda location: shop())
     words = ["--run", str(tmp_path / "run"), "--store", "shop", "--evaluate", "test", "--report", str(tmp_path / "out")]
     assert command.main([*words, "--floors", "majority", "--top", "1"]) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'out'}: metrics.json, completions.parquet and index.html\n"
+    said, last = capsys.readouterr().out.splitlines()
+    assert said == "confidences need 20 triples of split valid to calibrate on (got 0)"
+    assert last == f"{tmp_path / 'out'}: metrics.json, completions.parquet and index.html"
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
     assert list(metrics["link_completion"]["test"]["floors"]) == ["majority"]
     assert set(pd.read_parquet(tmp_path / "out" / "completions.parquet")["rank"]) == {1}

@@ -9,14 +9,14 @@ import pytest
 
 import graphstore
 from analysis import cnn
-from analysis.embeddings import MODELS, CannotScore, CatalogueGraph, EmbeddingPredictor, Name, Settings
+from analysis.embeddings import MODELS, CatalogueGraph, EmbeddingPredictor, Name, Settings
 from analysis.external import External
 from analysis.floors import FLOORS, Tabular
 from analysis.nearest import Nearest
 from analysis.pool import Pool
 from graphstore import Store
 from k3m.candidates import Candidates
-from k3m.ranks import Predictor
+from k3m.ranks import CannotScore, Predictor
 from tests.analysis.shop import shop
 
 Maker = Callable[[Store, Path], Predictor]

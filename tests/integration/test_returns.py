@@ -1,5 +1,6 @@
 """What a trained run gives back to its store: vectors by `k3m embed`, proposals by `k3m complete --write`."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -147,7 +148,7 @@ def test_the_best_value_of_each_missing_cell_becomes_a_proposal(
         (folders[0], "proposals of run run-1: 0 new, 0 changed, 5 unchanged, 0 removed, 0 kept because of a review"),
         (folders[1], "proposals of run run-2: 5 new, 0 changed, 0 unchanged, 0 removed, 0 kept because of a review"),
     ):
-        complete.main(["--run", str(folder), *words, "--write"])
+        complete.main(["--run", str(folder), *words, "--write", "--uncalibrated"])
         assert f"{location}: {text}\n" in capsys.readouterr().out
         found = proposals(location)
         of_run = found[found["run"] == folder.name].reset_index(drop=True)
@@ -179,3 +180,19 @@ def test_stores_that_take_nothing_are_refused_before_the_work(folders: list[Path
         with pytest.raises(StoreNotFound, match="no store there"):
             command(["--run", str(folders[0]), "--store", str(tmp_path / "none.lbdb")])
     assert not (tmp_path / "none.lbdb").exists()
+
+
+def test_items_that_were_ingested_after_the_training_are_evaluated_apart(folders: list[Path], tmp_path: Path) -> None:
+    tables, location = tiny_catalogue(), tmp_path / "store.lbdb"
+    cold = ["new-1", "new-2"]
+    of_old = tables.triples[(tables.triples["item"] == "item-1") & tables.triples["split"].isna()].assign(split="cold")
+    ingested(location, tables).close()
+    with graphstore.open(location, "w") as store:
+        items = pd.DataFrame({"id": cold, "title": ["a coat", "a hat"], "category": "coat"})
+        store.ingest(items, pd.concat([of_old.assign(item=item) for item in cold]))
+        words = ["--run", str(folders[0]), "--report", str(tmp_path / "report"), "--floors", "majority"]
+        kept_back = store.counts().splits
+    complete.main([*words, "--store", str(location), "--inductive"])
+    figures = json.loads((tmp_path / "report" / "metrics.json").read_text(encoding="utf-8"))["link_completion"]
+    assert figures["inductive"]["n"] == 2 * len(of_old) > 0
+    assert sum(own["n"] for own in figures.values()) == kept_back["test"] + kept_back["cold"]

@@ -56,6 +56,7 @@ def test_the_run_folder(finished: Path) -> None:
         "tokenizer.json",
         "candidates.parquet",
         "applicability.parquet",
+        "items.npy",
         "run.json",
         "metrics.jsonl",
         "health.svg",

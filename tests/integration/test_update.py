@@ -55,7 +55,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _files(folder / "delta", _delta())
     assert cli.main(["ingest", "demo", named["files"], "--store", named["store.lbdb"]]) == 0
     assert cli.main(["train", "--store", named["store.lbdb"], "--run", named["old"], "--set", *SETTINGS]) == 0
-    report = ["--run", named["old"], "--store", named["store.lbdb"], "--floors", "majority", "--write"]
+    report = [
+        "--run",
+        named["old"],
+        "--store",
+        named["store.lbdb"],
+        "--floors",
+        "majority",
+        "--write",
+        "--uncalibrated",
+    ]
     assert cli.main(["complete", *report]) == 0
     return folder
 
@@ -96,7 +105,7 @@ def test_an_update_from_end_to_end(shop: dict[str, str], capsys: pytest.CaptureF
     assert {item for item, _ in before} == {FILLED}
     assert {(item, name) for item, name, _ in _proposed(shop["store.lbdb"])} == before.keys()
     capsys.readouterr()
-    assert cli.main(["update", *_words(shop), "--write"]) == 0
+    assert cli.main(["update", *_words(shop), "--write", "--uncalibrated"]) == 0
     told = capsys.readouterr().out
     found: dict[str, Any] = json.loads((Path(shop["new"]) / "update" / "differences.json").read_text(encoding="utf-8"))
     own = _best(shop["new"])
