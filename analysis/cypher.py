@@ -62,9 +62,7 @@ def evidence_query(
     own = f"MATCH (i:Item {{id: {quoted(item)}}})"
     parts = [f"{own}\n{_row('the item', quoted('photograph'), 'i.image')}"]
     if facts:
-        either = "\n   OR ".join(
-            f"h.property = {quoted(name)} AND v.text = {quoted(text)}" for name, text in facts
-        )
+        either = "\n   OR ".join(f"h.property = {quoted(name)} AND v.text = {quoted(text)}" for name, text in facts)
         parts.append(
             f"{own}-[h:HAS]->(v:Value)\nWHERE h.split IS NULL AND ({either})\n"
             + _row("a fact of it", "h.property", "v.text")
@@ -84,6 +82,4 @@ def evidence_query(
 
 
 def _row(evidence: str, property: str, value: str) -> str:
-    return (
-        f"RETURN '{evidence}' AS evidence, i.id AS item, i.title AS title, {property} AS property, {value} AS value"
-    )
+    return f"RETURN '{evidence}' AS evidence, i.id AS item, i.title AS title, {property} AS property, {value} AS value"

@@ -75,10 +75,7 @@ def reasons(
     stream = predictor.stream
     ords = np.unique(stream.store.item_ords(asked["item"].unique().tolist()))
     weigher = Weigher(predictor)
-    parts = [
-        weigher.weighed(batch, asked)
-        for batch in evidence(predictor.model, stream, ords, without, progress)
-    ]
+    parts = [weigher.weighed(batch, asked) for batch in evidence(predictor.model, stream, ords, without, progress)]
     found = asked.join(pd.concat(parts))
     found["nearest"] = nearest(predictor, asked, training, without)
     found["cypher"] = _queries(found, predictor)
@@ -152,9 +149,7 @@ class Weigher:
         return scores[:, 0] - (scores[:, 1:].mean(1) if scores.shape[1] > 1 else 0.0)
 
 
-def _triples_of(
-    row: Int[Tensor, " n"], triple_item: Int[Tensor, " E"]
-) -> tuple[Int[Tensor, " m"], Int[Tensor, " m"]]:
+def _triples_of(row: Int[Tensor, " n"], triple_item: Int[Tensor, " E"]) -> tuple[Int[Tensor, " m"], Int[Tensor, " m"]]:
     """The triples of each of these rows, row after row, and the place in `row` that each is for."""
     first = torch.searchsorted(triple_item, row)
     number = torch.searchsorted(triple_item, row, right=True) - first
@@ -258,9 +253,9 @@ def _queries(found: pd.DataFrame, predictor: ModelPredictor) -> Iterator[str | N
             fields=[(t["property"], contents[t["property"]][item]) for t in triples if not t["is_fact"]],
             nearest=[near["item"] for near in close],
         )
-        for item, property, value, triples, close in found[["item", "property", "value", "triples", "nearest"]].itertuples(
-            index=False
-        )
+        for item, property, value, triples, close in found[
+            ["item", "property", "value", "triples", "nearest"]
+        ].itertuples(index=False)
     ]
 
 

@@ -57,9 +57,7 @@ class Stream:
         """The subgraphs of the same items, hidden triples and draws, with the features of every item in them."""
         return SubgraphLoader(**self._loading(self._order(epoch, first_step), epoch, self._hide))
 
-    def evaluation(
-        self, items: NDArray[np.int64], without: Collection[str] = (), named: bool = False
-    ) -> BatchLoader:
+    def evaluation(self, items: NDArray[np.int64], without: Collection[str] = (), named: bool = False) -> BatchLoader:
         """These items (ordinals) in this order, nothing masked, all of their training triples visible (to the
         fan-out); with `named`, beside their names."""
         maker = replace(self._maker(training=False, without=without), named=named)

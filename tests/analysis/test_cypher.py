@@ -25,7 +25,7 @@ HOSTILE = [
     "\\U00000027",
     "u005C'",
     "'; MATCH (n) DETACH DELETE n; //",
-    "`tick` \"double\" $id {x} /* */",
+    '`tick` "double" $id {x} /* */',
     "a\nb\r\nc\td\x08\x0c",
     "\u2028\u202e\u200b\x00\x7f",
     "大华 😀",
@@ -109,7 +109,9 @@ def test_the_evidence_of_hostile_names_is_found(kind: str, request: pytest.Fixtu
             query = evidence_query(name, other, name, facts, [("category", name)], nearest=[other])
             found = store.query(query)
             assert list(found) == ["evidence", "item", "title", "property", "value"]
-            by_kind = {str(kind): list(part.itertuples(index=False, name=None)) for kind, part in found.groupby("evidence")}
+            by_kind = {
+                str(kind): list(part.itertuples(index=False, name=None)) for kind, part in found.groupby("evidence")
+            }
             assert [row[:4] for row in by_kind["the item"]] == [("the item", name, name, "photograph")]
             assert {row[4] for row in by_kind["a fact of it"]} == set(names)
             assert by_kind["a field of it"] == [("a field of it", name, name, "category", name)]
