@@ -22,14 +22,11 @@ import vl_convert
 from analysis import previous, report_charts, report_tables
 from analysis.previous import Previous
 from analysis.report_charts import STATES, label
+from analysis.report_levels import SURE, curve_of, splits_of, start_of, steps_of
 from graphstore import Store
 from k3m.ranks import link_metrics
 
 PROPERTIES_CHARTED = 25
-LEVELS = (*(level / 100 for level in range(100)), 0.995, 0.999)
-"""Confidences that the slider stops at."""
-SURE = 0.95
-"""The precision that the slider starts at, and that the page's head counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +85,9 @@ def write(findings: Findings, store: Store, path: Path) -> None:
     items, pictures, left_out = report_tables.titles_and_pictures(
         store, report_tables.items_of(tables, findings.reasons)
     )
-    steps = steps_of(findings)
+    steps = steps_of(findings.best, findings.selective)
     charts = charts_of(findings, predictors, store.num_items, steps)
-    splits = _splits(findings.selective)
+    splits = splits_of(findings.selective)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("analysis"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
@@ -107,7 +104,7 @@ def write(findings: Findings, store: Store, path: Path) -> None:
         properties=sorted(shown["property"].unique()),
         pictures_left_out=left_out,
         steps=steps,
-        start=_start(steps),
+        start=start_of(steps),
         measured=splits,
         num_conflicts=0 if findings.conflicts is None else len(findings.conflicts),
         conflicts_shown=len(tables["conflicts"]["rows"]) if "conflicts" in tables else 0,
@@ -117,7 +114,9 @@ def write(findings: Findings, store: Store, path: Path) -> None:
         changes=_counted(changed, tables),
         tables=tables,
         charts=charts,
-        reliability={f"chart-reliability-{place}": split for place, split in enumerate(_splits(findings.reliability))},
+        reliability={
+            f"chart-reliability-{place}": split for place, split in enumerate(splits_of(findings.reliability))
+        },
         data={"tables": tables, "charts": charts, "steps": steps, "items": items, "pictures": pictures},
         reasons=report_tables.packed_reasons(shown, findings.reasons),
         vega=_vega(),
@@ -282,56 +281,6 @@ def _cells_without(cells: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     return cells[~pd.MultiIndex.from_frame(cells).isin(held)]
 
 
-def steps_of(findings: Findings) -> list[dict[str, Any]]:
-    """What the slider says at each of `LEVELS`: proposals at or above it, their share and mean confidence, and of each
-    split the coverage and precision that were measured; nothing where no confidence is."""
-    best = findings.best
-    sure = best["confidence"].dropna().sort_values().to_numpy() if "confidence" in best else np.empty(0)
-    if len(sure) == 0:
-        return []
-    first = np.searchsorted(sure, LEVELS)
-    total = np.append(np.cumsum(sure[::-1])[::-1], 0.0)
-    curves = [_ours(findings.selective, split) for split in _splits(findings.selective)]
-    return [
-        {
-            "threshold": level,
-            "proposals": len(sure) - int(at),
-            "share": (len(sure) - int(at)) / len(best),
-            "expected": float(total[at] / (len(sure) - at)) if at < len(sure) else None,
-            "measured": [_measured(curve, level) for curve in curves],
-        }
-        for level, at in zip(LEVELS, first, strict=True)
-    ]
-
-
-def _measured(curve: pd.DataFrame, level: float) -> dict[str, float | None]:
-    """Coverage and precision of the answers at least as confident as `level`."""
-    reached = curve[curve["confidence"] >= level]
-    if reached.empty:
-        return {"coverage": 0.0, "precision": None}
-    last = reached.loc[reached["coverage"].idxmax()]
-    return {"coverage": float(last["coverage"]), "precision": float(last["precision"])}
-
-
-def _start(steps: Sequence[Mapping[str, Any]]) -> int:
-    """The first step whose answers, as measured on the first split, else expected, are right often enough."""
-    for place, step in enumerate(steps):
-        precision = step["measured"][0]["precision"] if step["measured"] else step["expected"]
-        if precision is not None and precision >= SURE:
-            return place
-    return 0
-
-
-def _splits(table: pd.DataFrame | None) -> list[str]:
-    """Of what was measured of K3M."""
-    return [] if table is None else table.loc[table["predictor"] == "k3m", "split"].unique().tolist()
-
-
-def _ours(table: pd.DataFrame | None, split: str) -> pd.DataFrame:
-    assert table is not None
-    return table[(table["predictor"] == "k3m") & (table["split"] == split)]
-
-
 def charts_of(
     findings: Findings, predictors: Sequence[str], num_items: int, steps: Sequence[Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
@@ -342,8 +291,8 @@ def charts_of(
         figures = _figures(findings.metrics["link_completion"], predictors)
         found["chart-splits"] = report_charts.dots(figures, names)
         found["chart-properties"] = report_charts.dots(_by_property(findings.ranks, predictors), names)
-    if steps and (splits := _splits(findings.selective)):
-        curve = pd.concat([_ours(findings.selective, split) for split in splits])
+    if steps and (splits := splits_of(findings.selective)):
+        curve = pd.concat([curve_of(findings.selective, split) for split in splits])
         standing = pd.DataFrame(
             [
                 {"step": place, "split": split} | dict(measured)
@@ -351,9 +300,9 @@ def charts_of(
                 for split, measured in zip(splits, step["measured"], strict=True)
             ]
         ).dropna()
-        found["chart-selective"] = report_charts.selective(curve, standing, _start(steps))
-    for place, split in enumerate(_splits(findings.reliability)):
-        found[f"chart-reliability-{place}"] = report_charts.reliability(_ours(findings.reliability, split))
+        found["chart-selective"] = report_charts.selective(curve, standing, start_of(steps))
+    for place, split in enumerate(splits_of(findings.reliability)):
+        found[f"chart-reliability-{place}"] = report_charts.reliability(curve_of(findings.reliability, split))
     return {name: report_charts.specification(chart) for name, chart in found.items()}
 
 
