@@ -3,9 +3,9 @@
 Writes four files. `metrics.json`: figures of the kept-back triples, beside floors fitted on the same store.
 `completions.parquet`: item, property, value, rank, score, split, confidence; the best values of each kept-back and each
 missing cell, `split` being `missing` for the latter. `calibration.json`: how scores become confidences. `index.html`:
-the report. A cell is missing where the item has no triple of the property in any split and at least 5 % of its
-category's items have one. Values that training has for a cell are not proposed again. A score that is not finite ends
-the command, as does a split that the store has not.
+the report. A cell is missing where the item has no triple of the property in any split and the property is likely to
+apply to it (`k3m.applicability`). Values that training has for a cell are not proposed again. A score that is not
+finite ends the command, as does a split that the store has not.
 
 Confidences are calibrated on the calibrate part of split `valid` (`analysis.trust`), or taken over from another report
 with `--calibration`; without either they are null. docs/completion.md says what the figures mean.

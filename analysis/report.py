@@ -23,6 +23,7 @@ import pandas as pd
 import vl_convert
 from PIL import Image
 
+from analysis.answers import OURS
 from graphstore import Store
 from k3m.ranks import link_metrics
 
@@ -84,14 +85,14 @@ class Findings:
 
 def shown(predictor: str) -> str:
     """As the page names it."""
-    return "K3M" if predictor == "k3m" else predictor
+    return "K3M" if predictor == OURS else predictor
 
 
 def write(findings: Findings, store: Store, path: Path) -> None:
     """Write the page to `path`."""
     splits = findings.metrics["link_completion"].values()
     floors = dict.fromkeys(name for figures in splits for name in figures["floors"])
-    predictors = [name for name in ("k3m", *floors) if name in findings.ranks]
+    predictors = [name for name in (OURS, *floors) if name in findings.ranks]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("analysis"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
@@ -119,7 +120,8 @@ def _vega() -> str:
 
 
 def headline(link_completion: Mapping[str, Any], predictors: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for each split and group: name, n, the metrics of each predictor, K3M's MRR less the best floor's."""
+    """A row for each split and group: name, n, the metrics of each predictor (None for a floor that cannot answer),
+    K3M's MRR less the best floor's."""
     rows = []
     for split, figures in link_completion.items():
         groups = figures.get("groups", {})
@@ -129,7 +131,8 @@ def headline(link_completion: Mapping[str, Any], predictors: Sequence[str]) -> l
 
 
 def _row(name: str, figures: Mapping[str, Any], predictors: Sequence[str]) -> dict[str, Any]:
-    metrics = {shown(predictor): figures["floors"].get(predictor, figures) for predictor in predictors}
+    own = figures["floors"] | {OURS: figures}
+    metrics = {shown(predictor): own.get(predictor) for predictor in predictors}
     floors = {floor: own["mrr"] for floor, own in figures["floors"].items()}
     best = max(floors, key=lambda floor: floors[floor], default=None)
     ahead = None if best is None else {"floor": shown(best), "by": figures["mrr"] - floors[best]}
@@ -137,11 +140,14 @@ def _row(name: str, figures: Mapping[str, Any], predictors: Sequence[str]) -> di
 
 
 def quality(ranks: pd.DataFrame, predictors: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for each split and property: n, and each predictor's MRR and Hits@1; the most frequent first."""
+    """A row for each split and property: n, and each predictor's MRR and Hits@1 (None where it cannot answer); the most
+    frequent first."""
     rows = []
     for (split, property), of_property in ranks.groupby(["split", "property"], sort=False):
         own = {
             shown(name): link_metrics(of_property[name].to_numpy(), of_property["property"].to_numpy())
+            if of_property[name].notna().all()
+            else None
             for name in predictors
         }
         rows.append({"split": split, "property": property, "n": len(of_property), "metrics": own})
@@ -216,24 +222,26 @@ def _readable(chart: alt.Chart) -> alt.Chart:
 def _figures(link_completion: Mapping[str, Any], predictors: Sequence[str]) -> pd.DataFrame:
     rows = headline(link_completion, predictors)
     return pd.DataFrame(
-        [(row["name"], name, row["n"], row["metrics"][name]["mrr"]) for row in rows for name in row["metrics"]],
+        [(row["name"], name, row["n"], own["mrr"]) for row in rows for name, own in row["metrics"].items() if own],
         columns=["what", "predictor", "n", "mrr"],
     )
 
 
 def _by_property(ranks: pd.DataFrame, predictors: Sequence[str]) -> pd.DataFrame:
-    """MRR of the most frequent properties, all splits together."""
+    """MRR of the most frequent properties, all splits together; none for a predictor that cannot answer one of them,
+    since its mean would be over fewer facts than the others'."""
     frequent = ranks["property"].value_counts().head(PROPERTIES_CHARTED)
     reciprocal = 1 / ranks.set_index("property")[list(predictors)]
     means = (
         reciprocal.groupby("property")
         .mean()
+        .where(reciprocal.notna().groupby("property").all())
         .loc[frequent.index]
         .rename(columns=shown)
         .rename_axis("what")
         .reset_index()
     )
-    table = means.melt("what", var_name="predictor", value_name="mrr")
+    table = means.melt("what", var_name="predictor", value_name="mrr").dropna(ignore_index=True)
     return table.assign(n=table["what"].map(frequent))
 
 

@@ -55,6 +55,18 @@ def test_quality_has_a_row_for_each_split_and_property() -> None:
     ]
 
 
+def test_a_floor_that_cannot_answer_has_no_figures() -> None:
+    """Neither K3M's in its place nor zeros."""
+    own = {"mrr": 0.9, "hits_at_1": 0.8, "hits_at_3": 1.0, "hits_at_10": 1.0, "macro_mrr": 0.7, "n": 1}
+    [row] = headline({"cold": own | {"floors": {}}}, ["k3m", "rotate"])
+    assert row["metrics"]["K3M"]["mrr"] == 0.9
+    assert row["metrics"]["rotate"] is None
+    ranks = pd.DataFrame({"property": ["p"], "split": ["cold"], "k3m": [2.0], "rotate": [float("nan")]})
+    [of_property] = quality(ranks, ["k3m", "rotate"])
+    assert of_property["metrics"]["K3M"]["mrr"] == 0.5
+    assert of_property["metrics"]["rotate"] is None
+
+
 def test_coverage_counts_cells_once() -> None:
     triples = pd.DataFrame(
         [
