@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from torch.nn.functional import elu, leaky_relu
 from torch_geometric.utils import scatter, softmax
 
-from k3m.transformer import FeedForward
-
 GAIN = 4.0
 """Initial scale of W1 and W3 over torch's own: means over tokens, objects and triples have lost most of their variance,
 and distances to property values, which have unit variance, must follow from what is left (docs/log.md)."""
@@ -70,18 +68,6 @@ class SharedValues(nn.Module):
         return value + is_shared * elu(self.w4(torch.cat([mean, value], dim=1)))
 
 
-class Refinement(nn.Module):
-    """x + W6 gelu(W5 LN(x)), what is not in the paper: c* as a function of its triples together. Without it c* is a sum
-    over them, and what two values say only in company ("dress" with "Adults-Men") has no place."""
-
-    def __init__(self, width: int, inner: int) -> None:
-        super().__init__()
-        self.norm, self.feed_forward = nn.LayerNorm(width), FeedForward(width, inner)
-
-    def forward(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        return x + self.feed_forward(self.norm(x))
-
-
 class StructureAggregation(nn.Module):
     """The paper's "enhanced GAT": t_x = W1 [c || p_x || v_x], b_x = LeakyReLU(W2 t_x), a_x = softmax over the item's
     triples of b_x, c* = W3 c + sigma(mean over heads of sum_x a_x t_x). W1 and W2 are per head; sigma, open in the
@@ -89,12 +75,9 @@ class StructureAggregation(nn.Module):
 
     W1 is kept as three matrices, for c, p and v: its product with the concatenation is then the sum of a term an item
     and two terms a distinct string, none of which is computed twice.
-
-    Args:
-        refine: inner width of the `Refinement` of c*; 0: none, as in the paper.
     """
 
-    def __init__(self, width: int, heads: int, refine: int = 0) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
         self.w1_item = nn.Linear(width, heads * width)
@@ -104,7 +87,6 @@ class StructureAggregation(nn.Module):
         nn.init.xavier_uniform_(self.w2)
         for matrix in (self.w1_item, self.w1_property, self.w1_value, self.w3):
             matrix.weight.data.mul_(GAIN)
-        self.refine = Refinement(width, refine) if refine else nn.Identity()
 
     def score(
         self,
@@ -123,11 +105,11 @@ class StructureAggregation(nn.Module):
         return ScoredTriples(triple_EHD, leaky_relu((triple_EHD * self.w2).sum(-1), 0.2), triple_item)
 
     def forward(self, item: Float[Tensor, "B D"], triples: ScoredTriples) -> Float[Tensor, "B D"]:
-        """c*; an item without triples keeps W3 c (refined, where that is asked)."""
+        """c*; an item without triples keeps W3 c."""
         weight_EH = softmax(triples.score, triples.item, num_nodes=len(item))
         weighted_EHD = weight_EH[..., None] * triples.triple
         neighbourhood_BHD = scatter(weighted_EHD, triples.item, dim=0, dim_size=len(item), reduce="sum")
-        return self.refine(self.w3(item) + elu(neighbourhood_BHD.mean(1)))
+        return self.w3(item) + elu(neighbourhood_BHD.mean(1))
 
     def leave_one_out(self, item: Float[Tensor, "B D"], triples: ScoredTriples) -> Float[Tensor, "E D"]:
         """For each triple y its item's c* from the item's other triples, in closed form per head (paper.md 2.3):
@@ -159,7 +141,7 @@ class StructureAggregation(nn.Module):
             + _summed(led_EH / left_EH, leading_EHD)
         ) / self.heads
         rest_ED = rest_ED.to(item.dtype).masked_fill(alone_E[:, None], 0.0)
-        return self.refine(self.w3(item)[triple_item] + elu(rest_ED))
+        return self.w3(item)[triple_item] + elu(rest_ED)
 
 
 def _of_used(matrix: nn.Linear, strings: Float[Tensor, "S D"], rows: Int[Tensor, " E"]) -> Float[Tensor, "E HD"]:

@@ -173,8 +173,6 @@ class ModelConfig:
     """Width of items, properties and values where they are aggregated and compared; 0: the text's, as in the paper."""
     aggregation_heads: int = 8
     """H of the structure aggregation."""
-    refine: int = 0
-    """Inner width of a feed-forward layer over c* that lets its triples speak together; 0: none, as in the paper."""
     shared_values: bool = False
     """Two hops: a value is read with the items that share it, which informs a cold item. Needs a fan-out of two
     numbers."""
@@ -203,7 +201,6 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for name, size in (("width", self.text_size), ("image_stream", self.image_size)):
             _require(size.width % size.heads == 0, f"model.{name}", f"a multiple of its {size.heads} heads", size.width)
-        _require(self.refine >= 0, "model.refine", "at least 0", self.refine)
         inner = self.interaction_size
         _require(inner.width % inner.heads == 0, "model.interaction_width", "a multiple of image_heads", inner.width)
         _require(0 <= self.dropout < 1, "model.dropout", "in [0, 1)", self.dropout)

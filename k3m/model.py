@@ -96,7 +96,7 @@ class K3M(nn.Module):
         widen = nn.Identity() if items == width else nn.Linear(width, items)
         self.initialise = ItemInitialisation(width, images.width, dropout, widen)
         self.share = SharedValues(items) if model.shared_values else None
-        self.aggregate = StructureAggregation(items, model.aggregation_heads, model.refine)
+        self.aggregate = StructureAggregation(items, model.aggregation_heads)
         self.inverse = nn.Linear(items, items) if config.loss.reciprocal else None
         self.mlm_head = MaskedLanguageHead(width, self.text_encoder.embedding)
         self.mom_head = MaskedObjectHead(images.width, self.image_encoder.front.target)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn.functional import elu, leaky_relu
 
-from k3m.aggregation import ItemInitialisation, Refinement, StructureAggregation
+from k3m.aggregation import ItemInitialisation, StructureAggregation
 
 
 def _graph() -> tuple[torch.Tensor, ...]:
@@ -70,21 +70,11 @@ def test_initialisation_is_the_mean_over_valid_tokens_and_objects_only() -> None
     assert torch.equal(c, torch.tensor([[2.5, 0.5], [0.0, 0.0]]))
 
 
-def test_refinement_adds_a_feed_forward_layer_of_what_is_normalised() -> None:
-    layer = Refinement(2, inner=1)
-    layer.feed_forward.widen.weight.data, layer.feed_forward.widen.bias.data = torch.tensor([[1.0, 0.0]]), torch.ones(1)
-    layer.feed_forward.narrow.weight.data = torch.tensor([[10.0], [0.0]])
-    layer.feed_forward.narrow.bias.data = torch.zeros(2)
-    # LN (3, 1) = (1, -1); gelu(1 + 1) = 2 * .97725 = 1.9545
-    assert torch.allclose(layer(torch.tensor([[3.0, 1.0]])), torch.tensor([[22.545, 1.0]]), atol=1e-3)
-
-
-@pytest.mark.parametrize("refine", [0, 5])
 @pytest.mark.parametrize("sharpness", [1.0, 10.0, 100.0, 1000.0])
-def test_leave_one_out_equals_really_leaving_out(sharpness: float, refine: int) -> None:
+def test_leave_one_out_equals_really_leaving_out(sharpness: float) -> None:
     """Also where one triple has all of the attention: a bound on what the others have left would tell its value."""
     items, strings, triple_item, prop, value = _graph()
-    layer = StructureAggregation(6, 3, refine)
+    layer = StructureAggregation(6, heads=3)
     layer.w2.data.mul_(sharpness)
     closed = _left_out(layer, items, strings, triple_item, prop, value)
     for edge in range(len(triple_item)):

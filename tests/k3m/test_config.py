@@ -40,7 +40,7 @@ def test_bad_settings_are_refused_by_name(setting: str, message: str) -> None:
 
 
 def test_an_unknown_preset_names_those_there_are() -> None:
-    with pytest.raises(ValueError, match="unknown preset 'huge': expected one of paper, small"):
+    with pytest.raises(ValueError, match="unknown preset 'huge': expected one of best, paper, small"):
         Config.from_preset("huge")
 
 
