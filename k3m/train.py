@@ -157,11 +157,16 @@ def resume(store: Store, directory: Path, config: Config, processes: Processes |
             f"{directory} was begun on data version {info['data_version']}, "
             f"{store.location} is at {store.data_version}: start a new run"
         )
+    warm = _is_warm(directory)
     trainer = _trainer(store, directory, config, processes or Processes(), fresh=False)
     if (directory / "checkpoint.safetensors").exists():
         trainer.resume()
+    elif trainer.processes.first:
+        trainer.metrics.cut_after(-1)  # nothing else is kept of what was begun
     if moved:
         trainer.catch_up()
+    if warm:
+        trainer.begin_warm()
     return trainer
 
 
