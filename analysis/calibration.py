@@ -29,7 +29,7 @@ from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
 from scipy.special import log_softmax  # type: ignore[import-untyped]
 from sklearn.isotonic import IsotonicRegression
 
-from analysis.reliability import equal_bins, judged, softmax_of
+from analysis.reliability import equal_bins, judged, share_right, softmax_of
 from k3m import rng
 from k3m.candidates import Candidates
 from k3m.ranks import UNSEEN, Predictor, Questions, check_finite, questions
@@ -66,9 +66,10 @@ class Curve:
     @classmethod
     def fit(cls, first: pd.DataFrame) -> "Curve":
         """From columns confidence and right. Never 0 or 1: of n answers one more could have been wrong, or right."""
-        probability, right, n = first["confidence"].to_numpy(), first["right"].to_numpy(), len(first)
+        probability, n = first["confidence"].to_numpy(), len(first)
+        share = share_right(probability, first["right"].to_numpy())
         bins = list(equal_bins(probability, max(FEWEST, n // BIN)))
-        middles, shares = (np.array([of[rows].mean() for rows in bins]) for of in (probability, right))
+        middles, shares = (np.array([of[rows].mean() for rows in bins]) for of in (probability, share))
         isotonic = IsotonicRegression(y_min=1 / (n + 2), y_max=1 - 1 / (n + 2), out_of_bounds="clip")
         isotonic.fit(middles, shares, sample_weight=[len(rows) for rows in bins])
         return cls(middles, isotonic.predict(middles), n)

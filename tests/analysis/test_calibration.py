@@ -52,6 +52,14 @@ def test_a_curve_by_hand() -> None:
     assert curve(np.array([0.1, 0.45, 0.9])) == pytest.approx([0.4, (0.4 + most) / 2, most])
 
 
+def test_a_curve_of_equal_probabilities_has_their_share_in_whatever_order() -> None:
+    """Sorted, the first of the five bins would be all right and the last all wrong."""
+    right = np.arange(300) < 150
+    for order in (right, ~right):
+        curve = Curve.fit(pd.DataFrame({"confidence": 0.5, "right": order}))
+        assert curve.precision == pytest.approx(np.full(6, 0.5))
+
+
 def test_a_curve_never_falls() -> None:
     right = [True] * 15 + [False] * 5 + ([True] * 10 + [False] * 10) * 4  # more confident, but less often right
     curve = Curve.fit(pd.DataFrame({"confidence": np.linspace(0.1, 0.9, 100), "right": right}))
