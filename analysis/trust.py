@@ -16,6 +16,7 @@ from jaxtyping import Int64
 from analysis import calibration as files
 from analysis.calibration import Calibration, gathered
 from analysis.conformal import LEVELS, AnswerSets
+from analysis.external import covered
 from analysis.paired import groups_of
 from analysis.reliability import judged
 from analysis.selective import Thresholds
@@ -50,7 +51,7 @@ class Trust:
         groups: pd.Series,
         precisions: Sequence[float] = PRECISIONS,
     ) -> "Trust":
-        """See `Calibration.fit`.
+        """See `Calibration.fit`. An outside predictor is fitted on the cells that it covers: silence tells nothing.
 
         Args:
             groups: an item's style by its id (`analysis.evaluation.styles`).
@@ -59,7 +60,7 @@ class Trust:
             TooFewQuestions: where a calibration has too few to be fitted on.
             NonFiniteScores: from a predictor that gives a NaN or an infinity.
         """
-        parts = gathered(predictor, triples, known, candidates)
+        parts = gathered(predictor, covered(predictor, triples), known, candidates)
         answers = held_out(parts, groups)
         sets = {level: AnswerSets.fit(answers, level) for level in LEVELS}
         thresholds = {precision: Thresholds.fit(answers, precision) for precision in precisions}
