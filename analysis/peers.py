@@ -22,7 +22,7 @@ import itertools
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import tyro
@@ -39,6 +39,9 @@ from analysis.tuning import Budget, Tuning, minutes
 from graphstore import Store
 from k3m.candidates import Candidates
 from k3m.ranks import CannotScore, Predictor, rank_triples
+
+GDS, CACHE = "gds", "cache"
+"""Folders."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,16 @@ class Arguments:
             raise ValueError("expected either --store or --triples")
         if (self.settings is None) != (self.triples is None):
             raise ValueError("--triples and --settings go together")
+        taken = {
+            *get_args(Floor),
+            GDS,
+            CACHE,
+            *(_name(*both) for both in itertools.product(MODELS, get_args(Training))),
+        }
+        for path in self.external:
+            if path.stem in taken:
+                raise ValueError(f"--external {path}: the folder {path.stem} is another's; rename the file")
+            taken.add(path.stem)
 
 
 @dataclass(frozen=True)
@@ -116,12 +129,17 @@ def of_store(store: Store, arguments: Arguments) -> None:
     for path in arguments.external:
         predictor = predictors((), store, ranking.candidates, external=(path,))[path.stem]
         Row(model=path.stem, figures=ranking.figures(predictor, out / path.stem)).write(out / path.stem)
-    if arguments.gds and not done(out / "gds"):
-        fit_gds(store, ranking, out / "gds")
+    if arguments.gds and not done(out / GDS):
+        fit_gds(store, ranking, out / GDS)
     for model, training in itertools.product(arguments.models, arguments.trainings):
-        folder = out / f"{model.lower()}-{training}"
+        folder = out / _name(model, training)
         if not done(folder):
             tune(Tuning.of(store, model, training, folder, arguments.budget), ranking)
+
+
+def _name(model: Name, training: Training) -> str:
+    """Of the folder."""
+    return f"{model.lower()}-{training}"
 
 
 def done(folder: Path) -> bool:
@@ -142,7 +160,7 @@ def fit_gds(store: Store, ranking: Ranking, folder: Path) -> None:
 def fit_floor(name: Floor, store: Store, ranking: Ranking, arguments: Arguments) -> None:
     """Minutes are of fitting and ranking: some fit a property when it is first asked for."""
     begun, out = time.monotonic(), arguments.out
-    predictor = predictors((name,), store, ranking.candidates, cache=out / "cache", cnn=arguments.cnn)[name]
+    predictor = predictors((name,), store, ranking.candidates, cache=out / CACHE, cnn=arguments.cnn)[name]
     figures = ranking.figures(predictor, out / name)
     Row(model=name, figures=figures, minutes=(time.monotonic() - begun) / 60).write(out / name)
 

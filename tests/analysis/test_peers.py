@@ -128,3 +128,10 @@ def test_a_store_or_triples_and_their_settings(tmp_path: Path) -> None:
         Arguments(out=tmp_path)
     with pytest.raises(ValueError, match="--triples and --settings go together"):
         Arguments(out=tmp_path, triples=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["majority", "pool", "gds", "cache", "transe-nssa", "tucker-all", "own"])
+def test_an_outside_predictor_takes_no_other_s_folder(name: str, tmp_path: Path) -> None:
+    files = (Path("a/own.parquet"), Path(f"b/{name}.parquet"))
+    with pytest.raises(ValueError, match=f"--external b/{name}.parquet: the folder {name} is another's; rename"):
+        Arguments(out=tmp_path, store="s", external=files)
