@@ -3,7 +3,8 @@
 `python -m analysis.peers --store STORE --out DIR` fits the floors (`analysis.predictors`) and tunes PyKEEN's models
 (`analysis.tuning`), and ranks the kept-back triples by the code that ranks K3M. Each has a folder in DIR: `row.json`,
 `ranks.parquet` (item, property, value, split, rank; `analysis.paired` compares two of them). What is done is not done
-again: the same command goes on where it was stopped. An embedding knows an item by its training triples only: of a
+again: the same command goes on where it was stopped. DIR belongs to one catalogue at one data version, to its splits,
+and to one budget and network (`peers.json`). An embedding knows an item by its training triples only: of a
 split with items that have none the table says "cannot".
 
 `python -m analysis.peers --triples FOLDER --settings FILE.toml --out DIR` trains PyKEEN's models with given settings on
@@ -20,7 +21,7 @@ A training goes on from its last look. `python -m analysis.table DIR` prints the
 
 import itertools
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,6 +30,7 @@ import tyro
 
 import graphstore
 from analysis import linkpred, table
+from analysis.claim import claim
 from analysis.cnn import Settings as CnnSettings
 from analysis.embeddings import MODELS, Name, Training
 from analysis.gds import NodeSimilarity, NoGds
@@ -121,7 +123,12 @@ class Ranking:
 
 
 def of_store(store: Store, arguments: Arguments) -> None:
-    """Whatever is not done yet; row.json says of a folder that it is."""
+    """Whatever is not done yet; row.json says of a folder that it is.
+
+    Raises:
+        ValueError: where DIR was begun with other data, splits, budget or network.
+    """
+    claim(arguments.out / "peers.json", _identity(store, arguments))
     ranking, out = Ranking.of(store, arguments.evaluate), arguments.out
     for name in arguments.floors:
         if not done(out / name):
@@ -135,6 +142,16 @@ def of_store(store: Store, arguments: Arguments) -> None:
         folder = out / _name(model, training)
         if not done(folder):
             tune(Tuning.of(store, model, training, folder, arguments.budget), ranking)
+
+
+def _identity(store: Store, arguments: Arguments) -> dict[str, Any]:
+    """What the rows of one table have in common."""
+    found = {"data_version": store.data_version, "counts": asdict(store.counts()), "evaluate": arguments.evaluate}
+    if arguments.models and arguments.trainings:
+        found["budget"] = asdict(arguments.budget)
+    if {"cnn", "pool"} & set(arguments.floors):
+        found["cnn"] = asdict(arguments.cnn)
+    return found
 
 
 def _name(model: Name, training: Training) -> str:
