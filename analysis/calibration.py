@@ -226,14 +226,21 @@ def gathered(
 ) -> list[Questions]:
     """Questions to fit on, in bounded memory: where a property has more scores than its share of `_CELLS`, the first
     of its items in a drawn order."""
-    share = _CELLS // max(1, triples["property"].nunique())
     drawn = triples.iloc[np.argsort(rng.item_keys(triples["item"].to_numpy(), "calibration"), kind="stable")]
-    kept = [
-        of_property.head(max(1, share // max(1, len(candidates.of(str(property))))))
-        for property, of_property in drawn.groupby("property")
-    ]
+    widths = {name: max(1, len(candidates.of(str(name)))) for name in triples["property"].unique()}
+    shares = _shares({name: n * widths[name] for name, n in triples["property"].value_counts().items()}, _CELLS)
+    kept = [rows.head(max(1, shares[name] // widths[name])) for name, rows in drawn.groupby("property")]
     asked = questions(predictor, pd.concat(kept), known, candidates) if kept else ()
     return [_joined(list(parts)) for _, parts in itertools.groupby(asked, lambda part: part.property)]
+
+
+def _shares(needs: Mapping[Any, int], total: int) -> dict[Any, int]:
+    """Of `total`: each has what it needs, or, of what those leave that need less, as much as the others."""
+    shares: dict[Any, int] = {}
+    for place, name in enumerate(sorted(needs, key=lambda name: (needs[name], name))):
+        left = total - sum(shares.values())
+        shares[name] = min(needs[name], left // (len(needs) - place))
+    return shares
 
 
 def _joined(parts: list[Questions]) -> Questions:

@@ -177,3 +177,12 @@ def test_what_is_gathered_is_bounded_and_each_property_has_its_share(monkeypatch
     shuffled = gathered(_Ones(candidates), triples.sample(frac=1, random_state=0), triples, candidates)
     assert set(shuffled[0].triples["item"]) == set(found[0].triples["item"])
     assert gathered(_Ones(candidates), triples.iloc[:0], triples, candidates) == []
+    # What q does not need, p has: 5 questions of 3 scores leave 45 of 60.
+    few = gathered(_Ones(candidates), triples.iloc[:45], triples, candidates)
+    assert [(part.property, part.scores.shape) for part in few] == [("p", (15, 3)), ("q", (5, 3))]
+
+
+def test_shares_are_equal_but_for_those_that_need_less() -> None:
+    assert module._shares({"a": 50, "b": 5, "c": 30, "d": 10}, 60) == {"b": 5, "d": 10, "c": 22, "a": 23}
+    assert module._shares({"a": 5, "b": 7}, 60) == {"a": 5, "b": 7}
+    assert module._shares({}, 60) == {}
