@@ -117,14 +117,14 @@ class Calibration:
         return cls.of(gathered(predictor, triples, known, candidates))
 
     @classmethod
-    def of(cls, parts: Sequence[Questions]) -> "Calibration":
-        """From what a predictor said to questions; see `fit`."""
+    def of(cls, parts: Sequence[Questions], least: int = LEAST) -> "Calibration":
+        """From what a predictor said to questions; see `fit`. `least` takes the place of `LEAST`."""
         parts = [part for part in parts if part.scores.shape[1]]
         seen = [part.take(part.true != UNSEEN) for part in parts]
         seen = [part for part in seen if len(part.true)]
-        if (n := sum(len(part.true) for part in seen)) < LEAST:
+        if (n := sum(len(part.true) for part in seen)) < least:
             raise TooFewQuestions(
-                f"expected {LEAST} or more triples to calibrate on, whose value training has (got {n})"
+                f"expected {least} or more triples to calibrate on, whose value training has (got {n})"
             )
         pooled = _pooled(seen)
         scaled = cls(float(np.exp(pooled)), {part.property: _own(part, pooled) for part in seen})

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.calibration import Calibration
+from analysis.calibration import Calibration, TooFewQuestions
 from analysis.reliability import judged
 from analysis.trust import FOLDS, _folds, held_out
 from k3m.ranks import Questions
@@ -49,6 +49,15 @@ def test_what_a_style_answers_is_unknown_to_the_calibration_of_its_fold(style: i
     of_style = fold == folds[own][0]
     assert (before[of_style] == after[of_style]).all()
     assert (before[~of_style] != after[~of_style]).any()
+
+
+def test_twenty_questions_are_enough_unless_they_are_of_one_style() -> None:
+    """Four fifths of twenty are fewer than twenty. Of one style nothing is left outside of its fold."""
+    part, groups = _styles("p", np.arange(10) % 2 > 0, 2)
+    assert len(held_out([part], groups)) == 20
+    one, of_one = _styles("p", np.array([True]), 20)
+    with pytest.raises(TooFewQuestions, match=r"expected 10 or more triples .* \(got 0\)"):
+        held_out([one], of_one)
 
 
 def test_a_score_that_knows_its_own_style_is_not_believed() -> None:
