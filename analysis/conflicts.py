@@ -122,15 +122,16 @@ class Plan:
         """Writes what was planted.
 
         Raises:
-            ValueError: where the folder belongs to other data, folds or planting.
+            ValueError: where the folder belongs to other data, folds or planting, or so much cannot be planted.
         """
-        triples = store.triples((None, *store.counts().splits)).to_pandas()
-        claim(arguments.out / "conflicts.json", _identity(store, arguments))
+        triples, planted = store.triples((None, *store.counts().splits)).to_pandas(), None
         if arguments.plant:
             category = store.items(("category",)).to_pandas().set_index("id")["category"]
             planted = planting.plant(triples, category, arguments.plant, arguments.seed)
-            planted.to_parquet(arguments.out / PLANTED, index=False)
             triples = planting.corrupted(triples, planted)
+        claim(arguments.out / "conflicts.json", _identity(store, arguments))
+        if planted is not None:
+            planted.to_parquet(arguments.out / PLANTED, index=False)
         return cls(triples, fold_of(triples, arguments.folds, arguments.seed))
 
     def asked(self, fold: int) -> pd.DataFrame:
