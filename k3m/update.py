@@ -117,7 +117,8 @@ def update(arguments: Arguments, command: Command) -> dict[str, Any] | None:
             after.to_complete(before).to_parquet(folder / "cells.parquet", index=False)
             command("complete")(arguments.complete_words(folder / "cells.parquet"))
     report = arguments.report or arguments.run / "complete"
-    found = differences.write(arguments.run, arguments.out, report, before, after)
+    with graphstore.open(arguments.store) as store:
+        found = differences.write(arguments.run, arguments.out, report, before, after, store)
     return found | ({"withdrawn": _withdraw(arguments, report)} if arguments.write else {})
 
 
