@@ -146,7 +146,11 @@ def of_store(store: Store, arguments: Arguments) -> None:
 
 def _identity(store: Store, arguments: Arguments) -> dict[str, Any]:
     """What the rows of one table have in common."""
-    found = {"data_version": store.data_version, "counts": asdict(store.counts()), "evaluate": arguments.evaluate}
+    found = {
+        "data_version": store.data_version,
+        "counts": asdict(store.counts()),
+        "evaluate": sorted(arguments.evaluate),
+    }
     if arguments.models and arguments.trainings:
         found["budget"] = asdict(arguments.budget)
     if {"cnn", "pool"} & set(arguments.floors):

@@ -112,11 +112,12 @@ def compared(old: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
 def _metrics(report: Path, out: Path) -> dict[str, Any]:
     """By split and name, before and after. Of `valid`, both on the data as they are now: RUN's weights, and those that
     were kept; of the others as the reports have them."""
-    validated = [line for line in Metrics(out).lines() if "valid_mrr" in line]
+    validated = Metrics(out).validated()
     found: dict[str, Any] = {}
     if validated:
         best = max(line["valid_mrr"] for line in validated)
-        found["valid"] = {"mrr": {"before": validated[0]["valid_mrr"], "after": best}}
+        first = validated[0]  # RUN's weights, but where the run followed an ingest
+        found["valid"] = {"mrr": {"before": None if first["step"] else first["valid_mrr"], "after": best}}
     before, after = (_link_completion(folder) for folder in (report, out / "complete"))
     for split in after:
         sides = {"before": before.get(split, {}), "after": after[split]}

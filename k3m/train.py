@@ -207,8 +207,7 @@ def refit(store: Store, directory: Path) -> Trainer:
     """
     if "warm_from" in (read_info(directory) if (directory / "run.json").exists() else {}):
         raise ValueError(f"{directory} began with another run's weights: refit a run that did not")
-    lines = Metrics(directory).lines() if (directory / "weights.safetensors").exists() else []
-    validated = [line for line in lines if "valid_mrr" in line]
+    validated = Metrics(directory).validated() if (directory / "weights.safetensors").exists() else []
     if not validated:
         raise ValueError(f"{directory} holds no finished run with a validation: train one first, then --refit")
     best = max(validated, key=lambda line: line["valid_mrr"])

@@ -138,6 +138,7 @@ class Trainer:
         self.stream = self.following.caught_up(self.stream, self.state.step)
         self._validation = None
         self.state.best_mrr, self.state.worse = -1.0, 0
+        self._log({"ingest": 1.0})
 
     @property
     def done(self) -> bool:

@@ -17,7 +17,7 @@ def _state(items: pd.DataFrame, colour: str = "red") -> CatalogueState:
 @pytest.mark.parametrize("column", [["x", None, None], [1.5, None, None]])
 def test_a_new_field_changes_the_items_that_have_it(column: list[object]) -> None:
     items = pd.DataFrame({"id": ["a", "b", "c"], "title": ["hat", None, "scarf"]})
-    before, after = _state(items), _state(items.assign(material=column))
+    before, after = _state(items), _state(items.assign(material=pd.Series(column)))
     assert after.changed(before).tolist() == ["a"]
     assert before.changed(after).tolist() == ["a"]
 

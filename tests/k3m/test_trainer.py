@@ -91,6 +91,7 @@ def test_after_an_ingest_the_kept_weights_are_the_best_on_the_new_data(
         trainer._validate()
         kept.append((weights.exists(), trainer.state.best_mrr, trainer.state.worse))
     assert kept == [(True, 0.9, 0), (False, 0.9, 1), (True, 0.3, 0), (False, 0.3, 1), (True, 0.4, 0)]
+    assert [line["valid_mrr"] for line in trainer.metrics.validated()] == [0.3, 0.2, 0.4]
 
 
 @pytest.mark.parametrize("kind", DATABASES)
