@@ -87,16 +87,18 @@ def _judged(part: Questions, trust: Trust) -> pd.DataFrame:
 def figures_of(
     asked: Asked, found: Mapping[str, pd.DataFrame], groups: Mapping[str, str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What metrics.json has of the answers, and the same as tables, by the fields of `report.Findings`.
+    """What metrics.json has of the answers, and the same as tables, by the fields of `report.Findings`. What is said of
+    confidences is said of questions that they were not fitted on.
 
     Args:
         groups: of properties, by property.
     """
     kept_back, floors = asked.kept_back, [name for name in found if name != OURS]
+    unseen = asked.unseen["split"]
     ranks = kept_back.assign(**{name: own["rank"] for name, own in found.items()})
-    figures, splits = link_completion(ranks, floors, groups), kept_back["split"]
+    figures = link_completion(ranks, floors, groups)
     parts = evaluation(found, described(kept_back, asked.training, asked.candidates, asked.groups))
-    calibrated, points, curves = calibration(found, splits), reliability(found, splits), selective(found, splits)
+    calibrated, points, curves = calibration(found, unseen), reliability(found, unseen), selective(found, unseen)
     metrics = {
         "link_completion": {split: figures[split] for split in asked.splits},
         "evaluation": nested(parts, ["split", "predictor", "by", "name"]) if len(parts) else {},

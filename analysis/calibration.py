@@ -29,7 +29,7 @@ from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
 from scipy.special import log_softmax  # type: ignore[import-untyped]
 from sklearn.isotonic import IsotonicRegression
 
-from analysis.reliability import equal_bins, judged, softmax_of
+from analysis.reliability import equal_bins, judged, share_right, softmax_of
 from k3m import rng
 from k3m.candidates import Candidates
 from k3m.ranks import UNSEEN, Predictor, Questions, check_finite, questions
@@ -66,9 +66,10 @@ class Curve:
     @classmethod
     def fit(cls, first: pd.DataFrame) -> "Curve":
         """From columns confidence and right. Never 0 or 1: of n answers one more could have been wrong, or right."""
-        probability, right, n = first["confidence"].to_numpy(), first["right"].to_numpy(), len(first)
+        probability, n = first["confidence"].to_numpy(), len(first)
+        share = share_right(probability, first["right"].to_numpy())
         bins = list(equal_bins(probability, max(FEWEST, n // BIN)))
-        middles, shares = (np.array([of[rows].mean() for rows in bins]) for of in (probability, right))
+        middles, shares = (np.array([of[rows].mean() for rows in bins]) for of in (probability, share))
         isotonic = IsotonicRegression(y_min=1 / (n + 2), y_max=1 - 1 / (n + 2), out_of_bounds="clip")
         isotonic.fit(middles, shares, sample_weight=[len(rows) for rows in bins])
         return cls(middles, isotonic.predict(middles), n)
@@ -116,14 +117,14 @@ class Calibration:
         return cls.of(gathered(predictor, triples, known, candidates))
 
     @classmethod
-    def of(cls, parts: Sequence[Questions]) -> "Calibration":
-        """From what a predictor said to questions; see `fit`."""
+    def of(cls, parts: Sequence[Questions], least: int = LEAST) -> "Calibration":
+        """From what a predictor said to questions; see `fit`. `least` takes the place of `LEAST`."""
         parts = [part for part in parts if part.scores.shape[1]]
         seen = [part.take(part.true != UNSEEN) for part in parts]
         seen = [part for part in seen if len(part.true)]
-        if (n := sum(len(part.true) for part in seen)) < LEAST:
+        if (n := sum(len(part.true) for part in seen)) < least:
             raise TooFewQuestions(
-                f"expected {LEAST} or more triples to calibrate on, whose value training has (got {n})"
+                f"expected {least} or more triples to calibrate on, whose value training has (got {n})"
             )
         pooled = _pooled(seen)
         scaled = cls(float(np.exp(pooled)), {part.property: _own(part, pooled) for part in seen})
@@ -225,14 +226,21 @@ def gathered(
 ) -> list[Questions]:
     """Questions to fit on, in bounded memory: where a property has more scores than its share of `_CELLS`, the first
     of its items in a drawn order."""
-    share = _CELLS // max(1, triples["property"].nunique())
     drawn = triples.iloc[np.argsort(rng.item_keys(triples["item"].to_numpy(), "calibration"), kind="stable")]
-    kept = [
-        of_property.head(max(1, share // max(1, len(candidates.of(str(property))))))
-        for property, of_property in drawn.groupby("property")
-    ]
+    widths = {name: max(1, len(candidates.of(str(name)))) for name in triples["property"].unique()}
+    shares = _shares({name: n * widths[name] for name, n in triples["property"].value_counts().items()}, _CELLS)
+    kept = [rows.head(max(1, shares[name] // widths[name])) for name, rows in drawn.groupby("property")]
     asked = questions(predictor, pd.concat(kept), known, candidates) if kept else ()
     return [_joined(list(parts)) for _, parts in itertools.groupby(asked, lambda part: part.property)]
+
+
+def _shares(needs: Mapping[Any, int], total: int) -> dict[Any, int]:
+    """Of `total`: each has what it needs, or, of what those leave that need less, as much as the others."""
+    shares: dict[Any, int] = {}
+    for place, name in enumerate(sorted(needs, key=lambda name: (needs[name], name))):
+        left = total - sum(shares.values())
+        shares[name] = min(needs[name], left // (len(needs) - place))
+    return shares
 
 
 def _joined(parts: list[Questions]) -> Questions:

@@ -37,6 +37,7 @@ from tyro.conf import arg
 import graphstore
 import k3m
 from analysis import planting
+from analysis.claim import claim
 from analysis.floors import FLOORS
 from analysis.judging import JUDGED, judge
 from graphstore import Store
@@ -121,15 +122,16 @@ class Plan:
         """Writes what was planted.
 
         Raises:
-            ValueError: where the folder belongs to other data, folds or planting.
+            ValueError: where the folder belongs to other data, folds or planting, or so much cannot be planted.
         """
-        triples = store.triples((None, *store.counts().splits)).to_pandas()
-        _claim(store, arguments)
+        triples, planted = store.triples((None, *store.counts().splits)).to_pandas(), None
         if arguments.plant:
             category = store.items(("category",)).to_pandas().set_index("id")["category"]
             planted = planting.plant(triples, category, arguments.plant, arguments.seed)
-            planted.to_parquet(arguments.out / PLANTED, index=False)
             triples = planting.corrupted(triples, planted)
+        claim(arguments.out / "conflicts.json", _identity(store, arguments))
+        if planted is not None:
+            planted.to_parquet(arguments.out / PLANTED, index=False)
         return cls(triples, fold_of(triples, arguments.folds, arguments.seed))
 
     def asked(self, fold: int) -> pd.DataFrame:
@@ -146,23 +148,8 @@ def fold_of(triples: pd.DataFrame, folds: int, seed: int) -> Int64[np.ndarray, "
     return np.where(triples["split"].isna(), (draws * folds).astype(np.int64), -1)
 
 
-def _claim(store: Store, arguments: Arguments) -> None:
-    """The folder is this catalogue's, these folds', and of these settings.
-
-    Raises:
-        ValueError: where it was begun with others.
-    """
-    path = arguments.out / "conflicts.json"
-    own = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    asked = _identity(store, arguments)
-    differing = sorted(name for name in asked if name in own and own[name] != asked[name])
-    if differing:
-        raise ValueError(f"{arguments.out} was begun with another {', '.join(differing)}: name another folder")
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(own | asked, indent=2), encoding="utf-8")
-
-
 def _identity(store: Store, arguments: Arguments) -> dict[str, object]:
+    """The folder is this catalogue's, these folds', and of these settings."""
     found: dict[str, object] = {name: getattr(arguments, name) for name in ("folds", "seed", "plant")}
     found |= {"data_version": store.data_version}
     if "k3m" in arguments.model:

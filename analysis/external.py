@@ -6,6 +6,9 @@ file has for the property as the highest lies above it (by one where all are equ
 tie, and ties take the mean rank. A cell without a score is one tie. A value that training has never seen for the
 property is no candidate, as for every predictor: such rows are counted and said, and rank nothing.
 
+Confidences are fitted on the cells of split `valid` that the file says something of (`covered`): a file that answers
+`test` alone has none, since nothing is known of how often it is right.
+
 Legend: n items asked, K candidates.
 """
 
@@ -17,10 +20,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 
 from graphstore import Store
 from k3m.candidates import Candidates
+from k3m.ranks import Predictor
 
 TEXTS = ["item", "property", "value"]
 COLUMNS = [*TEXTS, "score"]
@@ -71,6 +75,18 @@ class External:
         found = places.merge(rows, on="item")
         scores[found["row"], self.candidates.columns(property, found["value"])] = found["score"]
         return scores
+
+    def covers(self, triples: pd.DataFrame) -> Bool[np.ndarray, " n"]:
+        """Whether the file has a score for the cell of each triple (columns item, property)."""
+        cells = [rows[["item", "property"]] for rows in self._scores.values()]
+        if not cells:
+            return np.zeros(len(triples), dtype=bool)
+        return pd.MultiIndex.from_frame(triples[["item", "property"]]).isin(pd.MultiIndex.from_frame(pd.concat(cells)))
+
+
+def covered(predictor: Predictor, triples: pd.DataFrame) -> pd.DataFrame:
+    """Of the triples those whose cell the predictor says something of: all, but for an outside one."""
+    return triples[predictor.covers(triples)] if isinstance(predictor, External) else triples
 
 
 def _read(path: Path) -> pd.DataFrame:

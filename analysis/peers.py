@@ -3,7 +3,8 @@
 `python -m analysis.peers --store STORE --out DIR` fits the floors (`analysis.predictors`) and tunes PyKEEN's models
 (`analysis.tuning`), and ranks the kept-back triples by the code that ranks K3M. Each has a folder in DIR: `row.json`,
 `ranks.parquet` (item, property, value, split, rank; `analysis.paired` compares two of them). What is done is not done
-again: the same command goes on where it was stopped. An embedding knows an item by its training triples only: of a
+again: the same command goes on where it was stopped. DIR belongs to one catalogue at one data version, to its splits,
+and to one budget and network (`peers.json`). An embedding knows an item by its training triples only: of a
 split with items that have none the table says "cannot".
 
 `python -m analysis.peers --triples FOLDER --settings FILE.toml --out DIR` trains PyKEEN's models with given settings on
@@ -20,15 +21,16 @@ A training goes on from its last look. `python -m analysis.table DIR` prints the
 
 import itertools
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import tyro
 
 import graphstore
 from analysis import linkpred, table
+from analysis.claim import claim
 from analysis.cnn import Settings as CnnSettings
 from analysis.embeddings import MODELS, Name, Training
 from analysis.gds import NodeSimilarity, NoGds
@@ -39,6 +41,9 @@ from analysis.tuning import Budget, Tuning, minutes
 from graphstore import Store
 from k3m.candidates import Candidates
 from k3m.ranks import CannotScore, Predictor, rank_triples
+
+GDS, CACHE = "gds", "cache"
+"""Folders."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +80,16 @@ class Arguments:
             raise ValueError("expected either --store or --triples")
         if (self.settings is None) != (self.triples is None):
             raise ValueError("--triples and --settings go together")
+        taken = {
+            *get_args(Floor),
+            GDS,
+            CACHE,
+            *(_name(*both) for both in itertools.product(MODELS, get_args(Training))),
+        }
+        for path in self.external:
+            if path.stem in taken:
+                raise ValueError(f"--external {path}: the folder {path.stem} is another's; rename the file")
+            taken.add(path.stem)
 
 
 @dataclass(frozen=True)
@@ -108,7 +123,12 @@ class Ranking:
 
 
 def of_store(store: Store, arguments: Arguments) -> None:
-    """Whatever is not done yet; row.json says of a folder that it is."""
+    """Whatever is not done yet; row.json says of a folder that it is.
+
+    Raises:
+        ValueError: where DIR was begun with other data, splits, budget or network.
+    """
+    claim(arguments.out / "peers.json", _identity(store, arguments))
     ranking, out = Ranking.of(store, arguments.evaluate), arguments.out
     for name in arguments.floors:
         if not done(out / name):
@@ -116,12 +136,31 @@ def of_store(store: Store, arguments: Arguments) -> None:
     for path in arguments.external:
         predictor = predictors((), store, ranking.candidates, external=(path,))[path.stem]
         Row(model=path.stem, figures=ranking.figures(predictor, out / path.stem)).write(out / path.stem)
-    if arguments.gds and not done(out / "gds"):
-        fit_gds(store, ranking, out / "gds")
+    if arguments.gds and not done(out / GDS):
+        fit_gds(store, ranking, out / GDS)
     for model, training in itertools.product(arguments.models, arguments.trainings):
-        folder = out / f"{model.lower()}-{training}"
+        folder = out / _name(model, training)
         if not done(folder):
             tune(Tuning.of(store, model, training, folder, arguments.budget), ranking)
+
+
+def _identity(store: Store, arguments: Arguments) -> dict[str, Any]:
+    """What the rows of one table have in common."""
+    found = {
+        "data_version": store.data_version,
+        "counts": asdict(store.counts()),
+        "evaluate": sorted(arguments.evaluate),
+    }
+    if arguments.models and arguments.trainings:
+        found["budget"] = asdict(arguments.budget)
+    if {"cnn", "pool"} & set(arguments.floors):
+        found["cnn"] = asdict(arguments.cnn)
+    return found
+
+
+def _name(model: Name, training: Training) -> str:
+    """Of the folder."""
+    return f"{model.lower()}-{training}"
 
 
 def done(folder: Path) -> bool:
@@ -142,7 +181,7 @@ def fit_gds(store: Store, ranking: Ranking, folder: Path) -> None:
 def fit_floor(name: Floor, store: Store, ranking: Ranking, arguments: Arguments) -> None:
     """Minutes are of fitting and ranking: some fit a property when it is first asked for."""
     begun, out = time.monotonic(), arguments.out
-    predictor = predictors((name,), store, ranking.candidates, cache=out / "cache", cnn=arguments.cnn)[name]
+    predictor = predictors((name,), store, ranking.candidates, cache=out / CACHE, cnn=arguments.cnn)[name]
     figures = ranking.figures(predictor, out / name)
     Row(model=name, figures=figures, minutes=(time.monotonic() - begun) / 60).write(out / name)
 

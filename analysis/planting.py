@@ -30,13 +30,15 @@ def plant(triples: pd.DataFrame, category: pd.Series, share: float, seed: int) -
         share: of the training triples, in (0, 1); so many are planted exactly, to the nearest whole number.
 
     Raises:
-        ValueError: a share outside (0, 1), or more asked for than triples have a donor.
+        ValueError: a share outside (0, 1), or one of no triple; more asked for than triples have a donor.
     """
     if not 0 < share < 1:
         raise ValueError(f"a share of planted triples is in (0, 1) (got {share})")
     training = triples[triples["split"].isna()].reset_index(drop=True)
     draws = rng.uniform(rng.item_keys(names_of(training), "plant", seed)[:, None], np.arange(2))
     wanted = round(share * len(training))
+    if wanted == 0:
+        raise ValueError(f"a share of {share:g} of {len(training)} training triples is none: nothing to plant")
     planted = _planted(training, triples, category, draws, wanted)
     if len(planted) < wanted:
         raise ValueError(f"of {len(training)} training triples {len(planted)} have a donor: cannot plant {wanted}")

@@ -50,9 +50,17 @@ def judged(probabilities: Float64[np.ndarray, "n K"], true: Int64[np.ndarray, " 
 
 
 def diagram(confidence: Float64[np.ndarray, " n"], right: Bool[np.ndarray, " n"], bins: int = BINS) -> pd.DataFrame:
-    """A row a bin, of equal mass as far as n allows: mean confidence, precision (the share that is right), n."""
-    rows = [(confidence[bin].mean(), right[bin].mean(), len(bin)) for bin in equal_bins(confidence, bins)]
+    """A row a bin, of equal mass as far as n allows: mean confidence, precision (the share that is right, of equal
+    confidences the same wherever a bin ends), n."""
+    share = share_right(confidence, right)
+    rows = [(confidence[bin].mean(), share[bin].mean(), len(bin)) for bin in equal_bins(confidence, bins)]
     return pd.DataFrame(rows, columns=["confidence", "precision", "n"])
+
+
+def share_right(confidence: Float64[np.ndarray, " n"], right: Bool[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+    """Of each question, the share of the answers of its very confidence that are right: a bin's mean of it does not
+    hang on the order of the rows."""
+    return pd.Series(right, dtype=float).groupby(confidence).transform("mean").to_numpy()
 
 
 def equal_bins(confidence: Float64[np.ndarray, " n"], bins: int) -> Iterator[Int64[np.ndarray, " m"]]:

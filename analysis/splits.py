@@ -15,6 +15,7 @@ from k3m.candidates import Candidates
 from k3m.validation import in_part
 
 DEFAULT = ("test", "cold")
+VALID = "valid"
 INDUCTIVE = "inductive"
 """Kept-back triples of items that came into the store after the run was trained."""
 
@@ -30,6 +31,8 @@ class Asked:
     candidates: Candidates
     groups: pd.Series
     """An item's style by its id (`analysis.evaluation.styles`)."""
+    calibrating: pd.Series
+    """Of `triples`, which confidences are calibrated on, where split `valid` is evaluated; else none."""
 
     @classmethod
     def of(
@@ -38,14 +41,21 @@ class Asked:
         """See `splits_of` and `with_inductive`."""
         own = splits_of(store, directory, info, splits)
         triples = store.triples((None, *store.counts().splits)).to_pandas()
+        calibrating = _calibrating(store, triples) if VALID in own else pd.Series(False, index=triples.index)
         if inductive:
             triples, own = with_inductive(triples, own, directory)
-        return cls(triples, own, Candidates.from_store(store), styles(store))
+        return cls(triples, own, Candidates.from_store(store), styles(store), calibrating)
 
     @property
     def kept_back(self) -> pd.DataFrame:
         """Those that are evaluated."""
         return self.triples[self.triples["split"].isin(self.splits)]
+
+    @property
+    def unseen(self) -> pd.DataFrame:
+        """Of those that are evaluated, the ones that no calibration was fitted on: they alone say what it is worth."""
+        kept_back = self.kept_back
+        return kept_back[~self.calibrating[kept_back.index]]
 
     @property
     def training(self) -> pd.DataFrame:
@@ -118,10 +128,17 @@ def with_inductive(triples: pd.DataFrame, splits: Sequence[str], directory: Path
     return moved, [split for split in (*splits, INDUCTIVE) if (moved["split"] == split).any()]
 
 
+def _calibrating(store: Store, triples: pd.DataFrame) -> pd.Series:
+    """Which of the triples are `calibrate_part`'s."""
+    found = triples["split"] == VALID
+    found[found] = in_part(store, pa.table({"item": triples.loc[found, "item"].to_numpy()}), "calibrate")
+    return found
+
+
 def calibrate_part(store: Store, info: Mapping[str, Any]) -> pd.DataFrame:
     """The triples of split `valid` that nothing was selected by; none where the store has none, or the run was trained
     on them."""
-    valid = store.triples(("valid",))
+    valid = store.triples((VALID,))
     if info.get("refit_of"):
         valid = valid.slice(0, 0)
     return valid.filter(pa.array(in_part(store, valid, "calibrate"), pa.bool_())).to_pandas()

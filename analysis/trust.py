@@ -14,8 +14,9 @@ import pandas as pd
 from jaxtyping import Int64
 
 from analysis import calibration as files
-from analysis.calibration import Calibration, gathered
+from analysis.calibration import LEAST, Calibration, gathered
 from analysis.conformal import LEVELS, AnswerSets
+from analysis.external import covered
 from analysis.paired import groups_of
 from analysis.reliability import judged
 from analysis.selective import Thresholds
@@ -25,6 +26,8 @@ from k3m.ranks import Predictor, Questions
 
 PRECISIONS = (0.95, 0.99)
 FOLDS = 5
+LEAST_OUTSIDE = LEAST // 2
+"""Questions outside of a fold, at least: of `LEAST` in all four fifths are, unless nearly all are of one style."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +53,22 @@ class Trust:
         groups: pd.Series,
         precisions: Sequence[float] = PRECISIONS,
     ) -> "Trust":
-        """See `Calibration.fit`.
+        """See `Calibration.fit`. An outside predictor is fitted on the cells that it covers: silence tells nothing.
 
         Args:
             groups: an item's style by its id (`analysis.evaluation.styles`).
 
         Raises:
-            TooFewQuestions: where a calibration has too few to be fitted on.
+            TooFewQuestions: for fewer than `LEAST` triples whose value is a candidate, or fewer than `LEAST_OUTSIDE`
+                outside of a fold.
             NonFiniteScores: from a predictor that gives a NaN or an infinity.
         """
-        parts = gathered(predictor, triples, known, candidates)
+        parts = gathered(predictor, covered(predictor, triples), known, candidates)
+        calibration = Calibration.of(parts)
         answers = held_out(parts, groups)
         sets = {level: AnswerSets.fit(answers, level) for level in LEVELS}
         thresholds = {precision: Thresholds.fit(answers, precision) for precision in precisions}
-        return cls(Calibration.of(parts), sets, thresholds)
+        return cls(calibration, sets, thresholds)
 
     def thresholds_for(self, precision: float) -> Thresholds:
         """
@@ -101,7 +106,7 @@ def held_out(parts: Sequence[Questions], groups: pd.Series) -> pd.DataFrame:
     folds = [_folds(part.triples["item"], groups) for part in parts]
     rows = []
     for fold in range(FOLDS):
-        own = Calibration.of([part.take(of != fold) for part, of in zip(parts, folds, strict=True)])
+        own = Calibration.of([part.take(of != fold) for part, of in zip(parts, folds, strict=True)], LEAST_OUTSIDE)
         for part, of in zip(parts, folds, strict=True):
             asked = part.take(of == fold)
             probabilities = own.probabilities(asked.property, asked.scores, asked.known)

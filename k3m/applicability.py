@@ -1,8 +1,9 @@
 """Which properties may be asked of an item: those that apply to it with a probability of at least `THRESHOLD`.
 
 The probability is learnt from training triples: from the item's category, and from which other properties the item has.
-The category says: so great a share of its items have the property, among those that are described at all. (An item that
-has nothing but what nearly all items have was most likely never described: it says nothing of what applies.) Where the
+The category says: so great a share of its items have the property, among those that another property describes. (An
+item that has nothing but what nearly all items have was most likely never described: it says nothing of what applies.
+Nor does one that has the asked property alone: among items that are described by having it, all have it.) Where the
 item has other properties that tell, a logistic regression a property says it, on the logit of that share and the
 presence of each of them. Of a property that nearly all items have, the share among all items of the category says it.
 `benchmarks/applicability.py` measures it.
@@ -40,7 +41,10 @@ MOST = 500
 SAMPLE = 50_000
 """Items, drawn by position, that the regressions are fitted on: all of them in a catalogue that has no more."""
 PRIOR = 10.0
-"""How many items' worth a property's share of all of a category's items weighs in its share of the described ones."""
+"""How many items' worth a property's share of all of a category's items weighs in its share of the described ones. It
+is the share where another property describes none."""
+SEVERAL = "\n"
+"""In the place of the one property that describes an item, where several do: no name of a property."""
 BLOCK = 20_000
 """Items whose probabilities are in memory at a time."""
 _COLUMNS = ["kind", "property", "name", "number"]
@@ -60,9 +64,9 @@ class _Regressions(NamedTuple):
 class Applicability:
     """What was counted and fitted.
 
-    `table`: columns kind, property, name, number. By kind, of a category (name): `items` it has, `described` ones, and
-    those `having` a property. Of a fitted property: its `constant`, the `slope` of its share's logit, and the weight of
-    another property (name) being `given`.
+    `table`: columns kind, property, name, number. By kind, of a category (name): `items` it has, `described` ones,
+    those `having` a property, and those described by it `alone`. Of a fitted property: its `constant`, the `slope` of
+    its share's logit, and the weight of another property (name) being `given`.
     """
 
     table: pd.DataFrame
@@ -77,13 +81,14 @@ class Applicability:
         of_any = having[having["category"] == ANY].set_index("property")["items"]
         rest = of_any[of_any < NEARLY_ALL * items[ANY]]
         told = np.sort(rest[rest >= LEAST].nlargest(MOST).index.to_numpy(dtype=object))
-        category, described, present = _sampled(store, rest.index, told, sample)
-        number = _described(items, category, described)
+        category, sole, present = _sampled(store, rest.index, told, sample)
+        number, alone = _described(items, category, sole)
         counted = pd.concat(
             [
                 _rows("items", ANY, items.index, items),
                 _rows("described", ANY, number.index, number),
                 _rows("having", having["property"], having["category"], having["items"]),
+                _rows("alone", alone["sole"], alone["category"], alone["items"]),
             ],
             ignore_index=True,
         )
@@ -137,16 +142,23 @@ class Applicability:
 
     @cached_property
     def shares(self) -> Float64[np.ndarray, "C P"]:
-        """Of the categories' described items (or of all, for what nearly all items have) the share that has each
-        property: drawn towards its share of all of the category's items, which is drawn towards that of all items."""
+        """Of the categories' items that another property describes (or of all, for what nearly all items have) the
+        share that has each property: drawn towards its share of all of the category's items, which is drawn towards
+        that of all items."""
         items, described = self._numbers("items")[:, None], self._numbers("described")[:, None]
-        rows, having = self._rows_of("having"), np.zeros((len(items), len(self.properties)))
-        place = self._categories.get_indexer(pd.Index(rows["name"]))
-        having[place, np.searchsorted(self.properties, rows["property"])] = rows["number"]
+        having = self._counts("having")
+        alone = np.minimum(self._counts("alone"), having)  # from a sample
         of_any, number = having[self._any], items[self._any]
         of_all = (having + of_any / np.maximum(number, 1)) / (items + 1)
-        base = np.where(of_any < NEARLY_ALL * number, described, items)
-        return np.minimum((having + PRIOR * of_all) / (base + PRIOR), 1.0)
+        base = np.where(of_any < NEARLY_ALL * number, np.maximum(described - alone, 0.0), items)
+        return np.minimum((having - alone + PRIOR * of_all) / (base + PRIOR), 1.0)
+
+    def _counts(self, kind: str) -> Float64[np.ndarray, "C P"]:
+        """Of the categories' items, by property."""
+        rows, found = self._rows_of(kind), np.zeros((len(self._categories), len(self.properties)))
+        place = self._categories.get_indexer(pd.Index(rows["name"]))
+        found[place, np.searchsorted(self.properties, rows["property"])] = rows["number"]
+        return found
 
     @cached_property
     def _categories(self) -> pd.Index:
@@ -207,27 +219,38 @@ def _with_any(counts: pd.DataFrame) -> pd.DataFrame:
 
 def _sampled(
     store: Store, rest: pd.Index, told: np.ndarray, most: int
-) -> tuple[pd.Series, Bool[np.ndarray, " n"], Bool[np.ndarray, "n T"]]:
-    """Categories of the sampled items, whether they have any of the properties `rest`, and which of those `told`."""
+) -> tuple[pd.Series, np.ndarray, Bool[np.ndarray, "n T"]]:
+    """Categories of the sampled items, which one of the properties `rest` they have [n] (SEVERAL, None for none), and
+    which of those `told`."""
     names = pd.Index(store.property_names(), dtype=object)
     columns, telling = pd.Index(told).get_indexer(names), names.isin(rest)
     ords = np.sort(rng.first(most, store.num_items, "applicability"))
-    category, described, present = [], np.zeros(len(ords), dtype=bool), np.zeros((len(ords), len(told)), dtype=bool)
+    category, sole, present = [], np.full(len(ords), None, dtype=object), np.zeros((len(ords), len(told)), dtype=bool)
     for start in range(0, len(ords), BLOCK):
         part = ords[start : start + BLOCK]
         category.append(store.item_features(part, ("category",))["category"])
         near = store.neighbours(part)
         row, column = start + np.repeat(np.arange(len(part)), np.diff(near.indptr)), columns[near.property]
-        described[row[telling[near.property]]] = True
+        held = pd.DataFrame({"row": row, "property": near.property})[telling[near.property]].drop_duplicates()
+        several = held["row"].duplicated(keep=False)
+        sole[held["row"]] = names[held["property"]].to_numpy(dtype=object)
+        sole[held["row"][several]] = SEVERAL
         present[row[column >= 0], column[column >= 0]] = True
-    return pd.Series(np.concatenate(category) if category else [], dtype=object), described, present
+    return pd.Series(np.concatenate(category) if category else [], dtype=object), sole, present
 
 
-def _described(items: pd.Series, category: pd.Series, described: Bool[np.ndarray, " n"]) -> pd.Series:
-    """So many of each category's items are described, by their share of the sampled ones."""
-    sampled = _with_any(pd.DataFrame({"category": category, "described": described}))
-    share = sampled.groupby("category")["described"].mean().reindex(items.index)
-    return items * share.fillna(float(described.mean()) if len(described) else 0.0)
+def _described(items: pd.Series, category: pd.Series, sole: np.ndarray) -> tuple[pd.Series, pd.DataFrame]:
+    """So many of each category's items are described, and so many by one property alone (columns category, sole,
+    items): by their shares of the sampled ones."""
+    sampled = _with_any(pd.DataFrame({"category": category, "sole": sole}))
+    is_described, of_category = sampled["sole"].notna(), sampled["category"]
+    share = is_described.groupby(of_category).mean().reindex(items.index)
+    number = items * share.fillna(float(pd.notna(sole).mean()) if len(sole) else 0.0)
+    alone = sampled[is_described & (sampled["sole"] != SEVERAL)].value_counts(["category", "sole"]).sort_index()
+    times = (items / of_category.value_counts()).rename_axis("category")
+    return number, (alone * times.reindex(alone.index.get_level_values("category")).to_numpy()).reset_index(
+        name="items"
+    )
 
 
 def _distinct(

@@ -69,10 +69,12 @@ def _described(store: Store, block: Ints, applicability: Applicability) -> tuple
     facts: dict[str, list[tuple[str | None, ...]]] = {item: [] for item in held["id"]}
     for item, *fact in zip(*(column.to_pylist() for column in triples.columns), strict=True):
         facts[item].append(tuple(fact))
-    texts = (
-        repr(([(name, held[name][place]) for name in sorted(fields)], facts[item]))
-        for place, item in enumerate(held["id"])
+    # Without what an item lacks: a field that another item brought in changes none of the rest.
+    own = (
+        [(name, held[name][place]) for name in sorted(fields) if held[name][place] is not None]
+        for place in range(len(held["id"]))
     )
+    texts = (repr((of_item, facts[item])) for of_item, item in zip(own, held["id"], strict=True))
     digests = [blake2b(text.encode(), digest_size=8).hexdigest() for text in texts]
     described = pd.DataFrame({"id": held["id"], "category": held["category"]})
     missing = applicability.missing(described, triples.select([*CELL, "split"]).to_pandas())[list(CELL)]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from graphstore import Store
 from k3m.catalogue_state import CELL, CatalogueState
 from k3m.metrics import Metrics
 
@@ -20,15 +21,18 @@ _SHOWN = ("mrr", "hits_at_1", "macro_mrr")
 """Of metrics.json."""
 
 
-def write(run: Path, out: Path, report: Path, before: CatalogueState, after: CatalogueState) -> dict[str, Any]:
+def write(
+    run: Path, out: Path, report: Path, before: CatalogueState, after: CatalogueState, store: Store
+) -> dict[str, Any]:
     """Compare, write NEWRUN/update/differences.json, differences.parquet and proposals.parquet; the first as it is.
 
     Args:
         run, out: the run before, and the one that the update made. report: the folder of the former's report.
+        store: with what `after` describes.
     """
     folder = out / "update"
     old, own = proposals_of(run, report), best_of(out / "complete", out.resolve().name)
-    now = left(old, own, after.missing)
+    now = left(old, own, without_value(store, old[CELL], after.items.index))
     now.to_parquet(folder / PROPOSALS, index=False)
     rows = compared(old, now)
     rows[rows["kind"] != "same"].to_parquet(folder / "differences.parquet", index=False)
@@ -77,10 +81,20 @@ def best_of(report: Path, run: str) -> pd.DataFrame:
     return best.assign(run=run)[_COLUMNS].reset_index(drop=True)
 
 
-def left(old: pd.DataFrame, own: pd.DataFrame, missing: pd.DataFrame) -> pd.DataFrame:
-    """The proposals now: `own`, and of `old` those of cells that are still missing and that `own` does not answer."""
+def without_value(store: Store, cells: pd.DataFrame, items: pd.Index) -> pd.DataFrame:
+    """Of the cells (item, property) those of `items`, which the store has, that have no value in any split; they need
+    not be asked any more: what somebody was shown stays until it is answered."""
+    there = cells[cells["item"].isin(items)]
+    ords = store.item_ords(sorted(set(there["item"])))
+    had = store.triples_of(ords, (None, *store.counts().splits)).select(CELL).to_pandas()
+    return there[~pd.MultiIndex.from_frame(there).isin(pd.MultiIndex.from_frame(had))]
+
+
+def left(old: pd.DataFrame, own: pd.DataFrame, unanswered: pd.DataFrame) -> pd.DataFrame:
+    """The proposals now: `own`, and of `old` those of cells that are still without a value (`unanswered`) and that
+    `own` does not answer."""
     cells = pd.MultiIndex.from_frame(old[CELL])
-    stays = cells.isin(pd.MultiIndex.from_frame(missing[CELL])) & ~cells.isin(pd.MultiIndex.from_frame(own[CELL]))
+    stays = cells.isin(pd.MultiIndex.from_frame(unanswered[CELL])) & ~cells.isin(pd.MultiIndex.from_frame(own[CELL]))
     parts = [part for part in (old[stays], own) if len(part)]
     found = pd.concat(parts) if parts else own
     return found.sort_values(CELL, ignore_index=True)
@@ -98,11 +112,12 @@ def compared(old: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
 def _metrics(report: Path, out: Path) -> dict[str, Any]:
     """By split and name, before and after. Of `valid`, both on the data as they are now: RUN's weights, and those that
     were kept; of the others as the reports have them."""
-    validated = [line for line in Metrics(out).lines() if "valid_mrr" in line]
+    validated = Metrics(out).validated()
     found: dict[str, Any] = {}
     if validated:
         best = max(line["valid_mrr"] for line in validated)
-        found["valid"] = {"mrr": {"before": validated[0]["valid_mrr"], "after": best}}
+        first = validated[0]  # RUN's weights, but where the run followed an ingest
+        found["valid"] = {"mrr": {"before": None if first["step"] else first["valid_mrr"], "after": best}}
     before, after = (_link_completion(folder) for folder in (report, out / "complete"))
     for split in after:
         sides = {"before": before.get(split, {}), "after": after[split]}

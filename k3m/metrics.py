@@ -18,6 +18,17 @@ class Metrics:
             return []
         return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
 
+    def validated(self) -> list[dict[str, float]]:
+        """Lines of the validations that compare with each other, the kept weights' among them: those since the last
+        ingest that the run followed (a line `ingest`)."""
+        found: list[dict[str, float]] = []
+        for line in self.lines():
+            if "ingest" in line:
+                found.clear()
+            if "valid_mrr" in line:
+                found.append(line)
+        return found
+
     def cut_after(self, step: int) -> None:
         """Lines past a checkpoint go: their steps are taken again."""
         kept = [line for line in self.lines() if line["step"] <= step]

@@ -37,12 +37,17 @@ class Progress:
         return cls(folder, asked, held["done"])
 
     @contextmanager
-    def step(self, name: str) -> Iterator[bool]:
-        """Whether the step is still to be done; it is, once what is in the block has ended well."""
-        due = name not in self.done
+    def step(self, name: str, how: str = "") -> Iterator[bool]:
+        """Whether the step is still to be done; it is, once what is in the block has ended well.
+
+        Args:
+            how: by which of its options the step is done; what was done by others is done again.
+        """
+        entry = f"{name} {how}".rstrip()
+        due = entry not in self.done
         yield due
         if due:
-            self.done.append(name)
+            self.done = [held for held in self.done if held.split(" ")[0] != name] + [entry]
             self.folder.mkdir(parents=True, exist_ok=True)
             partial = (self.folder / NAME).with_suffix(".partial")
             partial.write_text(json.dumps({"asked": self.asked, "done": self.done}, indent=2), encoding="utf-8")

@@ -157,11 +157,16 @@ def resume(store: Store, directory: Path, config: Config, processes: Processes |
             f"{directory} was begun on data version {info['data_version']}, "
             f"{store.location} is at {store.data_version}: start a new run"
         )
+    warm = _is_warm(directory)
     trainer = _trainer(store, directory, config, processes or Processes(), fresh=False)
     if (directory / "checkpoint.safetensors").exists():
         trainer.resume()
+    elif trainer.processes.first:
+        trainer.metrics.cut_after(-1)  # nothing else is kept of what was begun
     if moved:
         trainer.catch_up()
+    if warm:
+        trainer.begin_warm()
     return trainer
 
 
@@ -202,8 +207,7 @@ def refit(store: Store, directory: Path) -> Trainer:
     """
     if "warm_from" in (read_info(directory) if (directory / "run.json").exists() else {}):
         raise ValueError(f"{directory} began with another run's weights: refit a run that did not")
-    lines = Metrics(directory).lines() if (directory / "weights.safetensors").exists() else []
-    validated = [line for line in lines if "valid_mrr" in line]
+    validated = Metrics(directory).validated() if (directory / "weights.safetensors").exists() else []
     if not validated:
         raise ValueError(f"{directory} holds no finished run with a validation: train one first, then --refit")
     best = max(validated, key=lambda line: line["valid_mrr"])

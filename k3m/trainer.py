@@ -133,9 +133,12 @@ class Trainer:
             self.catch_up()
 
     def catch_up(self) -> None:
-        """Go on with the store's data as they are now, once no ingest is under way."""
+        """Go on with the store's data as they are now, once no ingest is under way. An MRR on other triples compares
+        with none from now on: the next validation's weights are the run's, until others do better."""
         self.stream = self.following.caught_up(self.stream, self.state.step)
         self._validation = None
+        self.state.best_mrr, self.state.worse = -1.0, 0
+        self._log({"ingest": 1.0})
 
     @property
     def done(self) -> bool:

@@ -77,10 +77,12 @@ class Arguments:
         return ["--store", self.store, "--run", str(self.out), "--from", str(self.run), "--resume", *settings]
 
     def complete_words(self, cells: Path) -> list[str]:
+        return ["--run", str(self.out), "--store", self.store, "--cells", str(cells), *self.write_words()]
+
+    def write_words(self) -> list[str]:
         write = ["--write"] if self.write else []
         write += [] if self.precision is None else ["--precision", str(self.precision)]
-        write += ["--uncalibrated"] if self.uncalibrated else []
-        return ["--run", str(self.out), "--store", self.store, "--cells", str(cells), *write]
+        return write + (["--uncalibrated"] if self.uncalibrated else [])
 
 
 def update(arguments: Arguments, command: Command) -> dict[str, Any] | None:
@@ -110,12 +112,13 @@ def update(arguments: Arguments, command: Command) -> dict[str, Any] | None:
     with progress.step("trained") as due:
         if due:
             command("train")(arguments.train_words())
-    with progress.step("completed") as due:
+    with progress.step("completed", " ".join(arguments.write_words())) as due:  # what it writes, it withdraws for
         if due:
             after.to_complete(before).to_parquet(folder / "cells.parquet", index=False)
             command("complete")(arguments.complete_words(folder / "cells.parquet"))
     report = arguments.report or arguments.run / "complete"
-    found = differences.write(arguments.run, arguments.out, report, before, after)
+    with graphstore.open(arguments.store) as store:
+        found = differences.write(arguments.run, arguments.out, report, before, after, store)
     return found | ({"withdrawn": _withdraw(arguments, report)} if arguments.write else {})
 
 

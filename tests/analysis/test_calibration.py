@@ -52,6 +52,14 @@ def test_a_curve_by_hand() -> None:
     assert curve(np.array([0.1, 0.45, 0.9])) == pytest.approx([0.4, (0.4 + most) / 2, most])
 
 
+def test_a_curve_of_equal_probabilities_has_their_share_in_whatever_order() -> None:
+    """Sorted, the first of the five bins would be all right and the last all wrong."""
+    right = np.arange(300) < 150
+    for order in (right, ~right):
+        curve = Curve.fit(pd.DataFrame({"confidence": 0.5, "right": order}))
+        assert curve.precision == pytest.approx(np.full(6, 0.5))
+
+
 def test_a_curve_never_falls() -> None:
     right = [True] * 15 + [False] * 5 + ([True] * 10 + [False] * 10) * 4  # more confident, but less often right
     curve = Curve.fit(pd.DataFrame({"confidence": np.linspace(0.1, 0.9, 100), "right": right}))
@@ -114,8 +122,10 @@ def test_probabilities_always_are_some(asked: tuple[np.ndarray, np.ndarray], pro
     assert (found[known] == 0).all()
     assert found.sum(axis=1) == pytest.approx((~known).any(axis=1).astype(float))
     left = (~known).any(axis=1)
-    if scores.size:  # the first answer stays the first
-        assert found[left].argmax(axis=1).tolist() == np.where(known, -np.inf, scores)[left].argmax(axis=1).tolist()
+    if left.any():  # the first answer stays the first, of scores that a division can tell apart
+        competing = np.where(known, -np.inf, scores)[left]
+        first = competing[np.arange(len(competing)), found[left].argmax(axis=1)]
+        assert first == pytest.approx(competing.max(axis=1), abs=1e-9)
 
 
 def test_what_is_calibrated_means_what_it_says() -> None:
@@ -169,3 +179,12 @@ def test_what_is_gathered_is_bounded_and_each_property_has_its_share(monkeypatch
     shuffled = gathered(_Ones(candidates), triples.sample(frac=1, random_state=0), triples, candidates)
     assert set(shuffled[0].triples["item"]) == set(found[0].triples["item"])
     assert gathered(_Ones(candidates), triples.iloc[:0], triples, candidates) == []
+    # What q does not need, p has: 5 questions of 3 scores leave 45 of 60.
+    few = gathered(_Ones(candidates), triples.iloc[:45], triples, candidates)
+    assert [(part.property, part.scores.shape) for part in few] == [("p", (15, 3)), ("q", (5, 3))]
+
+
+def test_shares_are_equal_but_for_those_that_need_less() -> None:
+    assert module._shares({"a": 50, "b": 5, "c": 30, "d": 10}, 60) == {"b": 5, "d": 10, "c": 22, "a": 23}
+    assert module._shares({"a": 5, "b": 7}, 60) == {"a": 5, "b": 7}
+    assert module._shares({}, 60) == {}

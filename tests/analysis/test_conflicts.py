@@ -127,6 +127,12 @@ def test_stopped_and_repeated_equals_undisturbed(
         assert (tmp_path / name).read_bytes() == (planted / name).read_bytes()
 
 
+def test_a_share_of_no_triple_is_refused_before_anything_is_done(location: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nothing to plant"):
+        _run(location, tmp_path / "out", "--model", "tabular", "--plant", "1e-6")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_belongs_to_one_question(planted: Path, location: str) -> None:
     with pytest.raises(ValueError, match="begun with another folds, plant: name another folder"):
         _run(location, planted, "--model", "tabular", "--folds", "4")

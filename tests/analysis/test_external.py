@@ -8,7 +8,10 @@ import pandas as pd
 import pytest
 
 import graphstore
-from analysis.external import External
+from analysis.calibration import NAME, TooFewQuestions
+from analysis.external import External, covered
+from analysis.floors import Majority
+from analysis.trust import Trust
 from k3m.candidates import Candidates
 from k3m.ranks import rank_triples
 
@@ -87,3 +90,26 @@ def test_other_columns_and_types_are_named(tmp_path: Path) -> None:
         External.load(_file(tmp_path, [("a", "colour", 1, 1.0)]), STORE, CANDIDATES)
     with pytest.raises(ValueError, match=r"expected numbers in column score, got (large_)?string"):
         External.load(_file(tmp_path, [("a", "colour", "red", "high")]), STORE, CANDIDATES)
+
+
+def test_confidences_are_fitted_on_what_the_file_answers(tmp_path: Path) -> None:
+    """Right on `test`, silent on `valid`: its ties there are no answers that could be wrong. Where it answers 40 of 60
+    cells of `valid`, what is fitted is that of these alone."""
+    colours = ["red", "blue", "green"]
+    rows = [(f"i{n:03}", "colour", colours[n % 3], ["valid", "test", None][n // 60]) for n in range(180)]
+    triples = pd.DataFrame(rows, columns=["item", "property", "value", "split"])
+    store = graphstore.from_tables(pd.DataFrame({"id": triples["item"]}), triples)
+    candidates, valid = Candidates.from_store(store), triples[triples["split"] == "valid"]
+    right = [(item, property, value, 1.0) for item, property, value, _ in rows]
+    silent = External.load(_file(tmp_path, right[60:120]), store, candidates)
+    assert len(covered(silent, valid)) == 0
+    with pytest.raises(TooFewQuestions, match=r"expected 20 or more .* \(got 0\)"):
+        Trust.fit(silent, valid, triples, candidates, pd.Series(dtype=object))
+    partly = External.load(_file(tmp_path, right[:40]), store, candidates)
+    fitted = [Trust.fit(partly, asked, triples, candidates, pd.Series(dtype=object)) for asked in (valid, valid[:40])]
+    for name, trust in zip(("all", "answered"), fitted, strict=True):
+        (tmp_path / name).mkdir()
+        trust.save(tmp_path / name)
+    assert (tmp_path / "all" / NAME).read_text() == (tmp_path / "answered" / NAME).read_text()
+    assert fitted[0].calibration.confidence("colour", np.array([0.9])) > 0.9
+    assert len(covered(Majority(store, candidates), valid)) == 60

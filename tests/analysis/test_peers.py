@@ -71,7 +71,9 @@ def test_a_study_goes_on_where_it_was_stopped_and_what_is_done_stays(tmp_path: P
     trials = first.study().trials
     assert trials[0].params == study.trials[0].params
     assert len({str(trial.params) for trial in trials}) == row.trials == 3
-    assert run(9) == row  # done is done
+    assert run(3) == row  # done is done
+    with pytest.raises(ValueError, match="begun with another budget: name another folder"):
+        run(9)
     assert row.figures["test"]["n"] == 60
     assert row.figures["cold"] == "cannot"
     ranks = pd.read_parquet(out / "complex-all" / "ranks.parquet")
@@ -128,3 +130,26 @@ def test_a_store_or_triples_and_their_settings(tmp_path: Path) -> None:
         Arguments(out=tmp_path)
     with pytest.raises(ValueError, match="--triples and --settings go together"):
         Arguments(out=tmp_path, triples=tmp_path)
+
+
+def test_a_folder_is_of_one_catalogue_and_of_its_splits(tmp_path: Path) -> None:
+    """What is done there would otherwise stand in the table of others; models are asked for under one budget."""
+    location, out = _stored(tmp_path), tmp_path / "out"
+    options: dict[str, Any] = {"out": out, "floors": ("majority",), "models": ()}
+    peers.main(Arguments(store=location, **options))
+    row = Row.read(out / "majority")
+    peers.main(Arguments(store=location, **options, budget=_budget(trials=9)))  # of no model
+    assert Row.read(out / "majority") == row
+    (tmp_path / "other").mkdir()
+    other = _stored(tmp_path / "other", without="valid")
+    for changed in ({"store": location, "evaluate": ("test",)}, {"store": other}):
+        name = "evaluate" if "evaluate" in changed else "counts"
+        with pytest.raises(ValueError, match=f"out was begun with another {name}: name another folder"):
+            peers.main(Arguments(**options | changed))
+
+
+@pytest.mark.parametrize("name", ["majority", "pool", "gds", "cache", "transe-nssa", "tucker-all", "own"])
+def test_an_outside_predictor_takes_no_other_s_folder(name: str, tmp_path: Path) -> None:
+    files = (Path("a/own.parquet"), Path(f"b/{name}.parquet"))
+    with pytest.raises(ValueError, match=f"--external b/{name}.parquet: the folder {name} is another's; rename"):
+        Arguments(out=tmp_path, store="s", external=files)

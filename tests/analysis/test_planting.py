@@ -60,6 +60,9 @@ def test_the_corrupted_catalogue_differs_in_what_was_planted_alone() -> None:
 def test_what_cannot_be_planted_is_refused() -> None:
     with pytest.raises(ValueError, match=r"in \(0, 1\) \(got 0\)"):
         plant(TABLES.triples, CATEGORY, 0, seed=0)
+    share = 0.4 / len(TRAINING)
+    with pytest.raises(ValueError, match=f"of {len(TRAINING)} training triples is none: nothing to plant"):
+        plant(TABLES.triples, CATEGORY, share, seed=0)
     alone = pd.DataFrame([("a", "colour", "red"), ("b", "size", "S")], columns=KEY).assign(split=None)
     with pytest.raises(ValueError, match="of 2 training triples 0 have a donor: cannot plant 1"):
         plant(alone, pd.Series({"a": "hat", "b": "hat"}), 0.5, seed=0)

@@ -46,5 +46,19 @@ def test_calibration_error_by_hand() -> None:
     assert np.isnan(calibration_error(np.empty(0), np.empty(0, dtype=bool)))
 
 
+def test_equal_confidences_have_no_error_by_the_order_of_their_rows() -> None:
+    """Half of 300 answers of confidence .5 are right: in whatever order, nothing is wrong with that. With one answer
+    more, of .9 and wrong, the last bin (20 of 301) has 19 half right ones and it."""
+    right = np.arange(300) < 150
+    shuffled = np.random.default_rng(0).permutation(right)
+    for order in (right, ~right, shuffled):
+        assert calibration_error(np.full(300, 0.5), order) == pytest.approx(0)
+        error = calibration_error(np.append(np.full(300, 0.5), 0.9), np.append(order, False))
+        assert error == pytest.approx(0.9 / 301)
+    # Of different confidences each has its own share: .2 with a quarter right, .6 with a half.
+    points = diagram(np.array([0.2] * 4 + [0.6] * 2), np.array([True, False, False, False, True, False]), bins=3)
+    assert points.to_numpy() == pytest.approx(np.array([[0.2, 0.25, 2], [0.2, 0.25, 2], [0.6, 0.5, 2]]))
+
+
 def test_a_value_that_is_no_candidate_has_a_finite_loss() -> None:
     assert log_loss(np.array([0.5, 0.0])) == pytest.approx((np.log(2) + np.log(1e6)) / 2)

@@ -295,10 +295,14 @@ def test_a_warm_start_has_the_other_run_s_settings_and_less_training(finished: P
 def test_a_warm_start_that_was_stopped_goes_on_as_if_undisturbed(
     location: str, finished: Path, warm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before its first checkpoint, then within a step."""
+    """Before its first validation, then before its first checkpoint, then within a step."""
     monkeypatch.setattr(Trainer, "begin_warm", _stopped_within_validation)
     with pytest.raises(KeyboardInterrupt):
         _warm(location, tmp_path / "run", finished)
+    monkeypatch.undo()
+    monkeypatch.setattr(Trainer, "_save", _stopped_within_validation)
+    with pytest.raises(KeyboardInterrupt):
+        _warm(location, tmp_path / "run", finished, "--resume")
     monkeypatch.undo()
     monkeypatch.setattr(Trainer, "_train_step", _stopped_within_a_step)
     with pytest.raises(SystemExit, match="stopped after step 7"):
@@ -308,6 +312,11 @@ def test_a_warm_start_that_was_stopped_goes_on_as_if_undisturbed(
     for name in ("weights.safetensors", "checkpoint.safetensors"):
         ours, theirs = load_file(tmp_path / "run" / name), load_file(warm / name)
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    ours, theirs = (
+        [{name: value for name, value in line.items() if name != "items_per_second"} for line in _metrics(run)]
+        for run in (tmp_path / "run", warm)
+    )
+    assert ours == theirs  # the weights of the beginning are validated, once
 
 
 def test_what_a_warm_start_refuses(location: str, finished: Path, warm: Path, tmp_path: Path) -> None:

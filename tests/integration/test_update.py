@@ -200,6 +200,20 @@ def test_a_stopped_update_goes_on_behind_what_is_done(
 
 
 @pytest.mark.slow
+def test_repeated_with_write_it_writes_before_it_withdraws(shop: dict[str, str]) -> None:
+    """What is withdrawn of the old run has the new one's proposals in its place."""
+    assert cli.main(["update", *_words(shop)]) == 0
+    assert {run for *_, run in _proposed(shop["store.lbdb"])} == {"old"}
+    assert cli.main(["update", *_words(shop), "--write", "--uncalibrated"]) == 0
+    assert _proposed(shop["store.lbdb"]) == {(*cell, "new") for cell in _best(shop["new"])}
+    commands = Stops("none", after=False)
+    assert update.main([*_words(shop), "--write", "--uncalibrated"], command=commands) == 0
+    assert commands.called == []
+    update.main([*_words(shop), "--write", "--precision", "0.9", "--uncalibrated"], command=commands)
+    assert commands.called == ["complete"]
+
+
+@pytest.mark.slow
 def test_what_an_update_refuses(shop: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds a run already: name another folder"):
         update.main(_words(shop, out="old"), command=cli.command)

@@ -32,12 +32,13 @@ def test_a_category_s_share_by_hand() -> None:
     found = Applicability.from_store(store)
     assert found.properties.tolist() == ["colour", "fabric", "size"]
     shares = found.probabilities(pd.Series(["hat", "scarf", None, "sock"]), np.zeros((4, 3), dtype=bool))
-    # Of all of a category's items, drawn to the share of all: (having + that) / (items + 1); then of the described.
+    # Of all of a category's items, drawn to the share of all: (having + that) / (items + 1); then of those that another
+    # property describes: a has nothing but a colour, d nothing but a fabric.
     hat = [(2 + 2 / 4) / 4, (0 + 1 / 4) / 4, (1 + 1 / 4) / 4]
     scarf = [(0 + 2 / 4) / 2, (1 + 1 / 4) / 2, (0 + 1 / 4) / 2]
     every = [(2 + 2 / 4) / 5, (1 + 1 / 4) / 5, (1 + 1 / 4) / 5]
-    having = np.array([[2, 0, 1], [0, 1, 0], [2, 1, 1], [2, 1, 1]])
-    described = np.array([[2], [1], [3], [3]])
+    having = np.array([[1, 0, 1], [0, 0, 0], [1, 0, 1], [1, 0, 1]])
+    described = np.array([[1, 2, 2], [1, 0, 1], [2, 2, 3], [2, 2, 3]])
     expected = (having + 10 * np.array([hat, scarf, every, every])) / (described + 10)
     np.testing.assert_allclose(shares, expected, rtol=1e-12)
 
@@ -47,7 +48,29 @@ def test_what_nearly_all_have_is_shared_by_all_of_a_category() -> None:
     store = _store([(f"h{n}", "hat") for n in range(10)], [f"h{n} colour red" for n in range(9)] + ["h0 size S"])
     found = Applicability.from_store(store)
     of_all = (np.array([9, 1]) + np.array([9, 1]) / 10) / 11
-    np.testing.assert_allclose(found.shares[found._any], (np.array([9, 1]) + 10 * of_all) / np.array([20, 11]))
+    # Of the size none is described by another property: its share of all hats.
+    np.testing.assert_allclose(found.shares[found._any], (np.array([9, 0]) + 10 * of_all) / np.array([20, 10]))
+
+
+def test_a_property_does_not_describe_the_items_that_it_is_asked_of() -> None:
+    """Eight shoes of a hundred are waterproof, and nothing else is ever said: that is said of few, not of all. Where a
+    sole describes two of these eight and two others, of four so described two are waterproof."""
+    items: list[tuple[str, str | None]] = [(f"s{n:02}", "shoe") for n in range(100)]
+    triples = [f"s{n:02} colour red" for n in range(100)] + [f"s{n:02} waterproof yes" for n in range(8)]
+    found = Applicability.from_store(_store(items, triples))
+    assert found.shares[found._any, 1] == pytest.approx(0.08)
+    several = Applicability.from_store(_store(items, triples + [f"s{n:02} sole flat" for n in range(6, 10)]))
+    colour, sole, waterproof = several.shares[several._any]
+    assert colour == pytest.approx(1.0)
+    assert sole == pytest.approx((2 + 10 * 0.04) / (8 + 10))
+    assert waterproof == pytest.approx((2 + 10 * 0.08) / (4 + 10))
+
+
+def test_what_describes_alone_is_counted_in_the_sample_and_scaled() -> None:
+    category, sole = pd.Series(["hat", "hat", "hat", None]), np.array(["size", "\n", None, "size"])
+    number, alone = applicability._described(pd.Series({"": 8, "hat": 6, "sock": 1}), category, sole)
+    assert number.to_dict() == {"": 6.0, "hat": pytest.approx(4.0), "sock": 0.75}
+    assert alone.values.tolist() == [["", "size", 4.0], ["hat", "size", 2.0]]
 
 
 def test_missing_are_the_cells_above_the_threshold_that_nobody_has() -> None:

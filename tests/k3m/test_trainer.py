@@ -76,6 +76,24 @@ def test_the_tokenizer_and_the_lists_are_the_same_from_every_store_and_in_any_bl
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+def test_after_an_ingest_the_kept_weights_are_the_best_on_the_new_data(
+    store: Store, tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An MRR of before compares with none: the next weights are kept, however low theirs is, and then better ones."""
+    trainer = train.start(store, tmp_path / "run", config)
+    mrrs, kept = iter([0.9, 0.8, 0.3, 0.2, 0.4]), list[tuple[bool, float, int]]()
+    monkeypatch.setattr(trainer, "valid_mrr", lambda: next(mrrs))
+    weights = tmp_path / "run" / "weights.safetensors"
+    for step in range(5):
+        if step == 2:
+            trainer.catch_up()
+        weights.unlink(missing_ok=True)
+        trainer._validate()
+        kept.append((weights.exists(), trainer.state.best_mrr, trainer.state.worse))
+    assert kept == [(True, 0.9, 0), (False, 0.9, 1), (True, 0.3, 0), (False, 0.3, 1), (True, 0.4, 0)]
+    assert [line["valid_mrr"] for line in trainer.metrics.validated()] == [0.3, 0.2, 0.4]
+
+
 @pytest.mark.parametrize("kind", DATABASES)
 def test_no_table_of_all_items_or_triples_is_read(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch
