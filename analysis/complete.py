@@ -3,9 +3,9 @@
 Writes four files. `metrics.json`: figures of the kept-back triples, beside floors fitted on the same store.
 `completions.parquet`: item, property, value, rank, score, split, confidence; the best values of each kept-back and each
 missing cell, `split` being `missing` for the latter. `calibration.json`: how scores become confidences. `index.html`:
-the report. A cell is missing where the item has no triple of the property in any split and the property is likely to
-apply to it (`k3m.applicability`). Values that training has for a cell are not proposed again. A score that is not
-finite ends the command, as does a split that the store has not.
+the report (docs/completion.md). A cell is missing where the item has no triple of the property in any split and the
+property is likely to apply to it (`k3m.applicability`). Values that training has for a cell are not proposed again. A
+score that is not finite ends the command, as does a split that the store has not.
 
 Confidences are calibrated on the calibrate part of split `valid` (`analysis.trust`), or taken over from another report
 with `--calibration`; without either they are null. docs/completion.md says what the figures mean.
@@ -21,16 +21,13 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import tyro
 from tqdm import tqdm
 
@@ -39,28 +36,19 @@ import k3m
 from analysis import report
 from analysis.answers import OURS, answered, figures_of
 from analysis.calibration import LEAST, TooFewQuestions
+from analysis.cells import cells_of, completions, of_those, write_completions
 from analysis.cnn import Settings as CnnSettings
+from analysis.conflicts import load_conflicts
 from analysis.predictors import Name as Floor
 from analysis.predictors import predictors
+from analysis.previous import read_previous
+from analysis.reasons import reasons
+from analysis.report_tables import shown
 from analysis.splits import Asked, calibrate_part, require_same_split
 from analysis.trust import PRECISIONS, Trust
 from graphstore import Store
-from k3m.applicability import Applicability
-from k3m.candidates import Candidates
-from k3m.completion import Probabilities, best_values
+from k3m.predictor import ModelPredictor
 from k3m.ranks import CannotScore, Predictor
-
-COMPLETIONS = pa.schema(
-    [
-        ("item", pa.string()),
-        ("property", pa.string()),
-        ("value", pa.string()),
-        ("rank", pa.int32()),
-        ("score", pa.float64()),
-        ("split", pa.string()),
-        ("confidence", pa.float64()),
-    ]
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +84,10 @@ class Arguments:
     """Evaluate the items that came into the store after the run's training as a split of their own, `inductive`."""
     calibration: Path | None = None
     """Folder of an earlier report on the run, whose calibration.json is used; by default the split `valid` is."""
+    reasons: bool = True
+    """Say in the report what each proposal rests on; for 10,000 proposals that takes a minute or two."""
+    conflicts: Path | None = None
+    """Folder of k3m conflicts: the report shows what looks wrong, and conflicts.parquet beside it has it."""
     write: bool = False
     """Write the best value of each missing cell into the store, as a proposal (k3m review accepts or rejects it), where
     it is confident enough."""
@@ -184,51 +176,6 @@ def taken_over(folder: Path, run: Run) -> Trust:
     return trust
 
 
-def cells_of(store: Store, triples: pd.DataFrame, splits: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """The cells (item, property) to complete: of each split, then the missing ones."""
-    kept_back = {split: triples.loc[triples["split"] == split, ["item", "property"]] for split in splits}
-    items = store.items(("category",)).to_pandas()
-    missing = Applicability.from_store(store).missing(items, triples)
-    return {split: cells.drop_duplicates() for split, cells in kept_back.items()} | {"missing": missing}
-
-
-def of_those(cells: Mapping[str, pd.DataFrame], file: Path | None) -> dict[str, pd.DataFrame]:
-    """Of the missing cells those that the file names; all without one."""
-    if file is None:
-        return dict(cells)
-    named = pd.read_parquet(file, columns=["item", "property"]).drop_duplicates()
-    return {**cells, "missing": cells["missing"].merge(named, on=["item", "property"])}
-
-
-def completions(
-    predictor: Predictor,
-    cells: Mapping[str, pd.DataFrame],
-    training: pd.DataFrame,
-    candidates: Candidates,
-    top: int,
-    probabilities: Probabilities | None,
-) -> Iterator[pd.DataFrame]:
-    """completions.parquet property by property, since a large catalogue has millions of rows."""
-    known = dict(iter(training.groupby("property")))
-    with tqdm(total=sum(map(len, cells.values())), desc="cells", unit="cell") as bar:
-        for split, of_split in cells.items():
-            for property, of_property in of_split.groupby("property"):
-                had = known.get(property, training.iloc[:0])
-                best = best_values(predictor, of_property, had, candidates, top, probabilities)
-                yield best.assign(split=split, **({} if probabilities else {"confidence": np.nan}))
-                bar.update(len(of_property))
-
-
-def write_completions(parts: Iterator[pd.DataFrame], path: Path) -> pd.DataFrame:
-    """Write all parts; returns the best proposal of each missing cell."""
-    best = []
-    with pq.ParquetWriter(path, COMPLETIONS) as writer:
-        for part in parts:
-            writer.write_table(pa.Table.from_pandas(part, COMPLETIONS, preserve_index=False))
-            best.append(part[(part["rank"] == 1) & (part["split"] == "missing")])
-    return pd.concat(best, ignore_index=True) if best else COMPLETIONS.empty_table().to_pandas()
-
-
 def description(store: Store, run: Run, arguments: Arguments) -> dict[str, Any]:
     """The `run` of metrics.json, less the seconds."""
     return {
@@ -288,6 +235,7 @@ def complete(store: Store, run: Run, arguments: Arguments, command: str) -> Path
     metrics, tables = figures_of(asked, found, store.property_groups())
     directory = arguments.report or arguments.run / "complete"
     directory.mkdir(parents=True, exist_ok=True)
+    before = read_previous(directory)
     probabilities = None if trust is None else trust.calibration.probabilities
     parts = completions(ours, cells, asked.training, asked.candidates, arguments.top, probabilities)
     best = write_completions(parts, directory / "completions.parquet")
@@ -303,12 +251,35 @@ def complete(store: Store, run: Run, arguments: Arguments, command: str) -> Path
         facts=facts_of(described, store, command),
         thresholds=None if trust is None else trust.table(),
         answers=None if trust is None else asked.kept_back.join(found[OURS]),
+        conflicts=conflicts_of(asked, arguments.conflicts, directory),
+        reasons=reasons_of(ours, best, asked, arguments),
+        previous=before,
         **tables,
     )
     report.write(findings, store, directory / "index.html")
     if arguments.write:
         write_proposals(store, run, best, trust, arguments)
     return directory / "index.html"
+
+
+def reasons_of(predictor: Predictor, best: pd.DataFrame, asked: Asked, arguments: Arguments) -> pd.DataFrame | None:
+    """Of the proposals that the report shows; None of a predictor without a model."""
+    if not (arguments.reasons and isinstance(predictor, ModelPredictor)):
+        return None
+    return reasons(predictor, shown(best), asked.training, arguments.without, progress=True)
+
+
+def conflicts_of(asked: Asked, folder: Path | None, directory: Path) -> pd.DataFrame | None:
+    """Of what k3m conflicts judged, the triples that the store still has and whose suggestion is the more probable, the
+    most suspect first; also as a file of the report's folder."""
+    if folder is None:
+        return None
+    found = load_conflicts(folder)
+    triple = ["item", "property", "value"]
+    suspect = found[found["suspicion"] > 0].merge(asked.training[triple], on=triple)
+    suspect = suspect[[*triple, "probability", "suggested"]]
+    suspect.to_parquet(directory / "conflicts.parquet", index=False)
+    return suspect
 
 
 def write_proposals(store: Store, run: Run, best: pd.DataFrame, trust: Trust | None, arguments: Arguments) -> None:

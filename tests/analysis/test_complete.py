@@ -13,7 +13,8 @@ import graphstore
 from analysis import answers
 from analysis import complete as command
 from analysis.answers import answers_of, link_completion
-from analysis.complete import Arguments, cells_of, complete
+from analysis.cells import cells_of
+from analysis.complete import Arguments, complete
 from analysis.splits import Asked, calibrate_part, splits_of
 from graphstore import Store
 from k3m import ranks, trained_items
