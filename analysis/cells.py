@@ -1,16 +1,19 @@
-"""The cells of a catalogue that are completed, and completions.parquet."""
+"""The cells of a catalogue that are completed, and completions.parquet.
+
+A cell is an item's property. It is missing where the item has no triple of the property in any split and the property
+applies to the item with a given probability at least (`k3m.applicability`).
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from graphstore import Store
-from k3m.applicability import Applicability
+from k3m.applicability import THRESHOLD, Applicability
 from k3m.candidates import Candidates
 from k3m.completion import Probabilities, best_values
 from k3m.ranks import Predictor
@@ -24,15 +27,19 @@ COMPLETIONS = pa.schema(
         ("score", pa.float64()),
         ("split", pa.string()),
         ("confidence", pa.float64()),
+        ("applies", pa.float64()),
     ]
 )
 
 
-def cells_of(store: Store, triples: pd.DataFrame, splits: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """The cells (item, property) to complete: of each split, then the missing ones."""
+def cells_of(
+    store: Store, triples: pd.DataFrame, splits: Sequence[str], threshold: float = THRESHOLD
+) -> dict[str, pd.DataFrame]:
+    """The cells (item, property) to complete: of each split, then the missing ones, those with `applies`, the
+    probability that the property applies to the item, `threshold` at least."""
     kept_back = {split: triples.loc[triples["split"] == split, ["item", "property"]] for split in splits}
     items = store.items(("category",)).to_pandas()
-    missing = Applicability.from_store(store).missing(items, triples)
+    missing = Applicability.from_store(store).missing(items, triples, threshold)
     return {split: cells.drop_duplicates() for split, cells in kept_back.items()} | {"missing": missing}
 
 
@@ -59,7 +66,7 @@ def completions(
             for property, of_property in of_split.groupby("property"):
                 had = known.get(property, training.iloc[:0])
                 best = best_values(predictor, of_property, had, candidates, top, probabilities)
-                yield best.assign(split=split, **({} if probabilities else {"confidence": np.nan}))
+                yield best.assign(split=split).reindex(columns=COMPLETIONS.names)  # NaN for what is not known
                 bar.update(len(of_property))
 
 

@@ -24,16 +24,27 @@ class Previous:
     """Its first proposal of each missing cell: item, property, value, confidence (NaN where it had none)."""
 
 
-def read_previous(folder: Path) -> Previous | None:
-    """Of the folder, before it is written to; None where no report is. One that cannot be read counts as none, and a
-    warning says so."""
+def read_previous(folder: Path) -> Previous:
+    """Of the folder, before it is written to.
+
+    Raises:
+        ValueError: where no report is, or one that cannot be read.
+    """
     metrics, completions = folder / "metrics.json", folder / "completions.parquet"
-    if not (metrics.is_file() and completions.is_file()):
-        return None
     try:
         return Previous(json.loads(metrics.read_text(encoding="utf-8")), _best(completions))
     except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are of these
-        warnings.warn(f"{folder}: the last report cannot be read ({error}): no changes are shown", stacklevel=2)
+        raise ValueError(f"{folder} holds no report that can be read: {error}") from error
+
+
+def last_in(folder: Path) -> Previous | None:
+    """As `read_previous`; None where no report is. One that cannot be read counts as none, and a warning says so."""
+    if not (folder / "metrics.json").is_file():
+        return None
+    try:
+        return read_previous(folder)
+    except ValueError as error:
+        warnings.warn(f"{error}: no changes are shown", stacklevel=2)
         return None
 
 

@@ -11,7 +11,7 @@ This tells what the model went by, which need not be why the value is true.
 Legend: n proposals, S proposals and what they are compared with, E visible triples, D width.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,8 +77,8 @@ def reasons(
     weigher = Weigher(predictor)
     parts = [weigher.weighed(batch, asked) for batch in evidence(predictor.model, stream, ords, without, progress)]
     found = asked.join(pd.concat(parts))
-    found["nearest"] = nearest(predictor, asked, training, without)
-    found["cypher"] = _queries(found, predictor)
+    found["nearest"] = pd.Series(nearest(predictor, asked, training, without))
+    found["cypher"] = pd.Series(_queries(found, predictor), dtype=object)
     return found[list(COLUMNS)]
 
 
@@ -125,7 +125,8 @@ class Weigher:
         for gate in ("title_from_image", "image_from_title"):
             share = getattr(batch, gate)
             frame[gate] = np.nan if share is None else share[chosen.row].numpy()
-        frame["triples"] = _named(batch, triple, owner, left_out / unit[owner], len(here))
+        named = _named(batch, triple, owner, left_out / unit[owner], len(here))
+        frame["triples"] = pd.Series(named, index=here.index)
         return frame
 
     def _compared(self, batch: Evidence, name: str, here: pd.DataFrame) -> tuple[Tensor, _Asked]:
@@ -239,7 +240,7 @@ class _Vectors:
         return self.vectors[torch.tensor([self.row[item] for item in items], dtype=torch.long)]
 
 
-def _queries(found: pd.DataFrame, predictor: ModelPredictor) -> Iterator[str | None] | list[str | None]:
+def _queries(found: pd.DataFrame, predictor: ModelPredictor) -> list[str | None]:
     store = predictor.stream.store
     if store.split_manifest is not None:  # an adopted graph
         return [None] * len(found)

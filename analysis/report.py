@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import vl_convert
 
-from analysis import previous, report_charts, report_tables
+from analysis import previous, report_charts, report_pictures, report_tables
 from analysis.answers import OURS
 from analysis.previous import Previous
 from analysis.report_charts import STATES, label
@@ -28,6 +28,8 @@ from graphstore import Store
 from k3m.ranks import link_metrics
 
 PROPERTIES_CHARTED = 25
+SUSPICIOUS = 0.5
+"""So much more probable is another value of a fact that looks wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +67,13 @@ class Findings:
     """Of K3M, a row a property and precision asked for (.95, .99): property, precision, confidence (the least that is
     written; NaN where no confidence reaches the precision), n (questions behind it), pooled (whether they are those of
     all properties)."""
-    answers: pd.DataFrame | None = None
-    """K3M's first answers to kept-back triples: item, property, value (the true one), split, confidence, right (bool),
-    set_size_95, set_size_99, covered_95, covered_99 (whether the set holds the true value)."""
     conflicts: pd.DataFrame | None = None
-    """Stored facts that look wrong: item, property, value, probability, suggested."""
+    """Stored facts that a model finds less probable than another value, the most suspect first: item, property, value,
+    probability, suggested, suspicion (the difference of the two's probabilities)."""
     reasons: pd.DataFrame | None = None
     """Of the proposals that are shown (`report_tables.shown`), as `analysis.reasons.reasons` gives them."""
     previous: Previous | None = None
-    """What the folder's last report said."""
+    """What the last report said."""
 
 
 def write(findings: Findings, store: Store, path: Path) -> None:
@@ -83,9 +83,8 @@ def write(findings: Findings, store: Store, path: Path) -> None:
     changed = None if findings.previous is None else previous.changes(findings.previous.best, findings.best)
     cold = report_tables.cold_items(store.items()["id"].to_pylist(), findings.triples)
     tables = tables_of(findings, shown, changed, cold, predictors, store.num_items)
-    items, pictures, left_out = report_tables.titles_and_pictures(
-        store, report_tables.items_of(tables, findings.reasons)
-    )
+    shown_items = report_pictures.items_of(tables, findings.reasons)
+    items, pictures, left_out = report_pictures.titles_and_pictures(store, shown_items)
     steps = steps_of(findings.best, findings.selective)
     charts = charts_of(findings, predictors, store.num_items, steps)
     splits = splits_of(findings.selective)
@@ -108,6 +107,7 @@ def write(findings: Findings, store: Store, path: Path) -> None:
         start=start_of(steps),
         measured=splits,
         num_conflicts=0 if findings.conflicts is None else len(findings.conflicts),
+        num_suspicious=0 if findings.conflicts is None else suspicious(findings.conflicts),
         conflicts_shown=len(tables["conflicts"]["rows"]) if "conflicts" in tables else 0,
         num_cold=len(cold),
         cold_shown=len(tables["cold"]["rows"]) if "cold" in tables else 0,
@@ -142,7 +142,7 @@ def _vega() -> str:
 def predictors_of(findings: Findings) -> list[str]:
     """K3M, then the floors that were measured beside it."""
     floors = [floor for figures in findings.metrics["link_completion"].values() for floor in figures["floors"]]
-    return list(dict.fromkeys(["k3m", *floors]))
+    return list(dict.fromkeys([OURS, *floors]))
 
 
 def tables_of(
@@ -195,11 +195,16 @@ def glance(findings: Findings, num_items: int, num_cold: int) -> dict[str, str]:
     for split, figures in findings.metrics["link_completion"].items():
         found[f"Hits@1 on {split}"] = f"{figures['hits_at_1']:.3f}"
     if findings.calibration is not None:
-        for split, of_split in findings.calibration[findings.calibration["predictor"] == "k3m"].groupby("split"):
-            found[f"calibration error on {split}"] = f"{of_split['ece'].iloc[0]:.3f}"
+        ours = findings.calibration[findings.calibration["predictor"] == OURS]
+        found |= {f"calibration error on {row['split']}": f"{row['ece']:.3f}" for row in ours.to_dict("records")}
     if findings.conflicts is not None:
-        found["facts that look wrong"] = f"{len(findings.conflicts):,}"
+        found["facts that look wrong"] = f"{suspicious(findings.conflicts):,}"
     return found | ({"cold items": f"{num_cold:,}"} if num_cold else {})
+
+
+def suspicious(conflicts: pd.DataFrame) -> int:
+    """How many for which another value is far more probable."""
+    return int((conflicts["suspicion"] > SUSPICIOUS).sum())
 
 
 def headline(link_completion: Mapping[str, Any], predictors: Sequence[str]) -> list[dict[str, Any]]:
@@ -238,7 +243,7 @@ def property_intervals(evaluation: pd.DataFrame | None) -> dict[tuple[str, ...],
     """Of K3M's Hits@1, by split and property."""
     if evaluation is None:
         return {}
-    chosen = evaluation[(evaluation["by"] == "property") & (evaluation["predictor"] == "k3m")]
+    chosen = evaluation[(evaluation["by"] == "property") & (evaluation["predictor"] == OURS)]
     return {
         (row["split"], row["name"]): interval
         for row in chosen.to_dict("records")
@@ -292,6 +297,7 @@ def charts_of(
 ) -> dict[str, dict[str, Any]]:
     """Vega-Lite specifications by the id of the element that shows them."""
     names = [label(name) for name in predictors]
+    found: dict[str, report_charts.Chart]
     found = {"chart-coverage": report_charts.bars(coverage(findings).head(PROPERTIES_CHARTED), num_items)}
     if len(findings.ranks):
         figures = _figures(findings.metrics["link_completion"], predictors)

@@ -2,13 +2,15 @@
 sign."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import altair as alt
 import pandas as pd
 
-NAMES = {"k3m": "K3M"}
-OURS = "K3M"
+from analysis.answers import OURS
+
+SHOWN = "K3M"
+"""Our name for readers."""
 FONT = "system-ui, 'Noto Sans', 'PingFang SC', 'Microsoft YaHei', 'WenQuanYi Micro Hei', sans-serif"
 STATES = {"known": "#0072b2", "kept back": "#767676", "proposed": "#e69f00"}
 WHEN = {"before": "#767676", "after": "#d55e00"}
@@ -16,12 +18,15 @@ _OTHERS = ("#767676", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#8a6d00", "#1
 _SHAPES = ("circle", "square", "triangle-up", "cross", "triangle-down", "triangle-right", "triangle-left")
 
 
+Chart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
+
+
 def label(predictor: str) -> str:
     """A predictor's name for readers."""
-    return NAMES.get(predictor, predictor)
+    return SHOWN if predictor == OURS else predictor
 
 
-def specification(chart: alt.Chart | alt.LayerChart) -> dict[str, Any]:
+def specification(chart: Chart) -> dict[str, Any]:
     """With letters that can be read."""
     return (
         chart.configure(font=FONT)
@@ -68,7 +73,7 @@ def bars(table: pd.DataFrame, num_items: int) -> alt.Chart:
     )
 
 
-def reliability(points: pd.DataFrame) -> alt.LayerChart:
+def reliability(points: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     """Precision against confidence (columns when, confidence, precision, n); on the diagonal a confidence keeps its
     word."""
     ends = pd.DataFrame({"confidence": [0, 1], "precision": [0, 1]})
@@ -98,7 +103,7 @@ def reliability(points: pd.DataFrame) -> alt.LayerChart:
     return alt.layer(diagonal, measured, width="container", height=240)
 
 
-def selective(curve: pd.DataFrame, standing: pd.DataFrame, start: int) -> alt.LayerChart:
+def selective(curve: pd.DataFrame, standing: pd.DataFrame, start: int) -> alt.LayerChart | alt.FacetChart:
     """Precision at each coverage (columns split, coverage, precision, confidence), with a ring where the parameter
     `step` stands (columns step, split, coverage, precision)."""
     splits = curve["split"].unique().tolist()
@@ -136,9 +141,9 @@ def selective(curve: pd.DataFrame, standing: pd.DataFrame, start: int) -> alt.La
 
 def _of(names: Sequence[str], ours: Any, others: Sequence[Any]) -> dict[str, Any]:
     """A sign for each predictor."""
-    rest = [name for name in names if name != OURS]
+    rest = [name for name in names if name != SHOWN]
     signs = {name: others[place % len(others)] for place, name in enumerate(rest)}
-    return {name: ours if name == OURS else signs[name] for name in names}
+    return {name: ours if name == SHOWN else signs[name] for name in names}
 
 
 def _scale(field: str, of: Mapping[str, Any], channel: Any = alt.Color) -> Any:

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.answers import OURS
+
 LEVELS = (*(level / 100 for level in range(100)), 0.995, 0.999)
 """Confidences that the slider stops at."""
 SURE = 0.95
@@ -38,7 +40,7 @@ def _measured(curve: pd.DataFrame, level: float) -> dict[str, float | None]:
     reached = curve[curve["confidence"] >= level]
     if reached.empty:
         return {"coverage": 0.0, "precision": None}
-    last = reached.loc[reached["coverage"].idxmax()]
+    last = reached.iloc[int(reached["coverage"].to_numpy().argmax())]
     return {"coverage": float(last["coverage"]), "precision": float(last["precision"])}
 
 
@@ -53,9 +55,9 @@ def start_of(steps: Sequence[Mapping[str, Any]]) -> int:
 
 def splits_of(table: pd.DataFrame | None) -> list[str]:
     """Of what was measured of K3M."""
-    return [] if table is None else table.loc[table["predictor"] == "k3m", "split"].unique().tolist()
+    return [] if table is None else table.loc[table["predictor"] == OURS, "split"].unique().tolist()
 
 
 def curve_of(table: pd.DataFrame | None, split: str) -> pd.DataFrame:
     assert table is not None
-    return table[(table["predictor"] == "k3m") & (table["split"] == split)]
+    return table[(table["predictor"] == OURS) & (table["split"] == split)]

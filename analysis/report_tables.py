@@ -5,27 +5,20 @@ A row's place 1 is an item's id wherever a column shows an item, its title or it
 
 import base64
 import gzip
-import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from analysis import previous
 from analysis.report_charts import label
-from graphstore import Store
 from k3m.evidence import MODALITIES
 
 PROPOSALS_SHOWN = 10_000
 CONFLICTS_SHOWN, COLD_SHOWN, CHANGES_SHOWN = 1000, 300, 1000
-PICTURES_SHOWN = {"proposals": 2000, "conflicts": 300, "cold": 300, "nearest": 900}
-"""Photographs, about 1.5 KiB each."""
-THUMBNAIL = (48, 64)
-"""Largest width and height in pixels."""
 Rows = list[list[Any]]
 Table = dict[str, Any]
 
@@ -53,13 +46,13 @@ def shown(best: pd.DataFrame) -> pd.DataFrame:
 
 
 def proposals(best: pd.DataFrame, reasons: pd.DataFrame | None) -> Table:
-    """Of `shown`. A row is [place, item, property, value, confidence, score]."""
-    sure = bool(best["confidence"].notna().any())
+    """Of `shown`. A row is [place, item, property, value, confidence, score, applies]."""
+    best = best if "applies" in best else best.assign(applies=np.nan)
+    sure, asked = bool(best["confidence"].notna().any()), bool(best["applies"].notna().any())
+    columns = ["item", "property", "value", "confidence", "score", "applies"]
     rows = [
-        [place, item, property, value, _number(confidence), _number(score)]
-        for place, (item, property, value, confidence, score) in enumerate(
-            best[["item", "property", "value", "confidence", "score"]].itertuples(index=False, name=None)
-        )
+        [place, *row[:3], *map(_number, row[3:])]
+        for place, row in enumerate(best[columns].itertuples(index=False, name=None))
     ]
     return table(
         [
@@ -69,11 +62,12 @@ def proposals(best: pd.DataFrame, reasons: pd.DataFrame | None) -> Table:
             ("Proposed value", "text", 3),
             ("Confidence", "percent", 4, *(() if sure else ("hidden",))),
             ("Title", "title", 1, "roomy"),
+            ("Applies", "percent", 6, "roomy", *(() if asked else ("hidden",))),
             ("Score", "figure", 5, "roomy"),
             ("Item", "code", 1, "roomy"),
         ],
         rows,
-        [(4, "desc")] if sure else [(2, "asc"), (6, "desc")],
+        [(4, "desc")] if sure else [(2, "asc"), (7, "desc")],
     )
 
 
@@ -113,13 +107,13 @@ def _reason(found: tuple[Any, ...] | None) -> list[Any] | None:
 
 
 def conflicts(found: pd.DataFrame) -> Table:
-    """The least probable (item, property, value, probability, suggested)."""
+    """The first of (item, property, value, probability, suggested), in their order."""
     rows = [
         [place, item, property, value, _number(probability), suggested]
         for place, (item, property, value, probability, suggested) in enumerate(
-            found.sort_values(["probability", "item", "property"])
-            .head(CONFLICTS_SHOWN)[["item", "property", "value", "probability", "suggested"]]
-            .itertuples(index=False, name=None)
+            found.head(CONFLICTS_SHOWN)[["item", "property", "value", "probability", "suggested"]].itertuples(
+                index=False, name=None
+            )
         )
     ]
     return table(
@@ -133,7 +127,6 @@ def conflicts(found: pd.DataFrame) -> Table:
             ("Item", "code", 1, "roomy"),
         ],
         rows,
-        [(3, "asc")],
     )
 
 
@@ -259,22 +252,14 @@ def parts(evaluation: pd.DataFrame) -> Table | None:
     if chosen.empty:
         return None
     names = chosen["predictor"].unique().tolist()
-    wide = chosen.pivot_table(
-        "hits_at_1", ["split", "by", "name"], "predictor", sort=False, dropna=False, aggfunc="first"
-    ).dropna(how="all")
-    counted = chosen[chosen["predictor"] == names[0]].set_index(["split", "by", "name"])
     texts = {"frequency": "value {} times in training", "sibling": "{} a sibling in training"}
-    rows = [
-        [
-            split,
-            texts[by].format(name),
-            int(counted.loc[(split, by, name), "n"]),
-            *map(_number, wide.loc[(split, by, name)]),
-        ]
-        for split, by, name in wide.index
-    ]
-    figures = [(f"{label(name)} Hits@1", "figure", 3 + place) for place, name in enumerate(wide.columns)]
-    return table([("Split", "text", 0), ("Part", "text", 1), ("Facts", "count", 2), *figures], rows)
+    rows: Rows = []
+    for (split, by, name), part in chosen.groupby(["split", "by", "name"], sort=False):
+        own = part.set_index("predictor")
+        figures = own["hits_at_1"].reindex(names)  # NaN for one that cannot answer
+        rows.append([split, texts[str(by)].format(name), int(own["n"].iloc[0]), *map(_number, figures)])
+    columns = [(f"{label(name)} Hits@1", "figure", 3 + place) for place, name in enumerate(names)]
+    return table([("Split", "text", 0), ("Part", "text", 1), ("Facts", "count", 2), *columns], rows)
 
 
 CALIBRATED = {
@@ -321,48 +306,6 @@ def thresholds(found: pd.DataFrame, best: pd.DataFrame) -> Table:
         figures += [(f"{precision:.0%}: from", "percent", 3 + 2 * place), ("proposals", "count", 4 + 2 * place)]
     columns = [("Property", "text", 0), *figures, ("Facts", "count", 2, "roomy"), ("Facts are", "text", 1, "roomy")]
     return table(columns, rows, [(2, "desc")])
-
-
-def items_of(tables: Mapping[str, Table], reasons: pd.DataFrame | None) -> dict[str, list[str]]:
-    """Which items the tables show, each once, by what for."""
-    found = {name: _distinct(row[1] for row in tables[name]["rows"]) for name in PICTURES_SHOWN if name in tables}
-    near = [] if reasons is None else [near["item"] for close in reasons["nearest"] for near in close]
-    others = _distinct(row[1] for row in tables["changes"]["rows"]) if "changes" in tables else []
-    return found | {"nearest": _distinct(near), "changes": others}
-
-
-def titles_and_pictures(store: Store, items: Mapping[str, list[str]]) -> tuple[dict[str, list[Any]], list[str], int]:
-    """Item -> [title, place of its picture]; the pictures; how many had to be left out."""
-    there = set(store.items()["id"].to_pylist())  # the last report may name items that are gone
-    every = [item for item in _distinct(item for group in items.values() for item in group) if item in there]
-    features = store.item_features(store.item_ords(every), ("title", "image"))
-    keys = dict(zip(every, features["image"], strict=True))
-    chosen = {
-        keys[item]: None
-        for group, number in PICTURES_SHOWN.items()
-        for item in items.get(group, [])[:number]
-        if keys.get(item) is not None
-    }
-    place = {key: place for place, key in enumerate(chosen)}
-    titles = zip(every, features["title"], strict=True)
-    found = {item: [title or "", place.get(keys[item])] for item, title in titles}
-    left_out = len({key for key in keys.values() if key is not None}) - len(chosen)
-    return found, [thumbnail(store.images.get(key)).partition(",")[2] for key in chosen], left_out
-
-
-def thumbnail(data: bytes) -> str:
-    """A data URI of the picture, made small."""
-    image = Image.open(io.BytesIO(data))
-    image.draft("RGB", (2 * THUMBNAIL[0], 2 * THUMBNAIL[1]))  # a JPEG is decoded at about this size
-    image = image.convert("RGB")
-    image.thumbnail(THUMBNAIL)
-    small = io.BytesIO()
-    image.save(small, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(small.getvalue()).decode('ascii')}"
-
-
-def _distinct(items: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(items))
 
 
 def _number(value: float, digits: int = 6) -> float | None:

@@ -196,10 +196,11 @@ class BatchMaker:
             rows["hidden_edge"] = _tensor(edge)
         tokens = self.tokenizer.strings(strings.tolist(), self.config.text.string_tokens)
         rows |= {"strings": _tensor(tokens), "triple_item": _tensor(item), "hidden_item": _tensor(hidden.item)}
+        names: dict[str, Any] = {}
         if self.named:
             is_fact = np.isin(np.arange(len(item)), edge)
-            rows |= {"triple_names": np.stack([prop, value], axis=1), "triple_is_fact": _tensor(is_fact)}
-        return rows | self._sequences(item, prop, value) | self._sharing(subgraph, edge)
+            names = {"triple_names": np.stack([prop, value], axis=1), "triple_is_fact": _tensor(is_fact)}
+        return rows | names | self._sequences(item, prop, value) | self._sharing(subgraph, edge)
 
     def _sequences(
         self, item: NDArray[np.int64], prop: NDArray[np.object_], value: NDArray[np.object_]

@@ -9,7 +9,8 @@ from playwright.sync_api import Browser, Page
 
 import graphstore
 from analysis.complete import Arguments, complete
-from analysis.report import Findings, coverage, headline, quality, thumbnail
+from analysis.report import Findings, coverage, headline, quality
+from analysis.report_pictures import thumbnail
 from tests.analysis.shop import HOSTILE, FixedRun, picture, shop
 
 
@@ -32,7 +33,7 @@ def test_the_page_names_no_other_place(page_file: Path) -> None:
 def test_hostile_texts_are_escaped(page_file: Path) -> None:
     text = page_file.read_text(encoding="utf-8")
     assert HOSTILE not in text
-    assert "&lt;/script&gt;&lt;script&gt;window.hacked = true" in text
+    assert r"\u003c/script\u003e\u003cscript\u003ewindow.hacked = true" in text
     assert "<h1>Completion report: &lt;b&gt;run</h1>" in text
 
 
