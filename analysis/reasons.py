@@ -133,7 +133,7 @@ class Weigher:
         if name not in self._strings:
             self._strings[name] = self.predictor.strings(name)
         property, values = self._strings[name]
-        row = torch.from_numpy(here["row"].to_numpy())
+        row = torch.from_numpy(here["row"].to_numpy(copy=True))
         own = torch.from_numpy(self.predictor.candidates.columns(name, here["value"]))
         if (own < 0).any():
             unknown = here["value"].iloc[int((own < 0).nonzero()[0])]

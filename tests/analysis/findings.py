@@ -11,7 +11,7 @@ from graphstore import Store, image_key
 from k3m.evidence import MODALITIES
 from tests.analysis.shop import HOSTILE, picture
 
-PROPERTIES = tuple(f"property {number:02}" for number in range(40))
+PROPERTIES = (*(f"property {number:02}" for number in range(39)), "<i>odd</i> & property")
 VALUES = tuple(f"value {number:03}" for number in range(200))
 
 
@@ -32,7 +32,8 @@ def large_store(num_items: int) -> Store:
 
 
 def large_findings(num_proposals: int, seed: int = 0) -> Findings:
-    """A proposal an item of `large_store`, with reasons, conflicts and a report before."""
+    """A proposal an item of `large_store`, with reasons, conflicts and a report before; the first and surest is hostile
+    in all of its texts."""
     draw = np.random.default_rng(seed)
     ids = [f"item-{number:05}" for number in range(num_proposals)]
     best = pd.DataFrame(
@@ -45,6 +46,7 @@ def large_findings(num_proposals: int, seed: int = 0) -> Findings:
             "applies": draw.uniform(0.05, 1, num_proposals),
         }
     )
+    best.loc[0, ["property", "value", "confidence"]] = [PROPERTIES[-1], HOSTILE, 1.0]
     triples = pd.DataFrame({"item": ids, "property": PROPERTIES[0], "split": None})
     suspect = best[["item", "property", "value"]].assign(suggested=VALUES[0], probability=0.1, suspicion=0.6)
     metrics = {"link_completion": {}, "run": {"name": "large"}}
@@ -68,8 +70,8 @@ def _reasons(best: pd.DataFrame, draw: np.random.Generator) -> pd.DataFrame:
     found = best[["item", "property", "value"]].assign(lead=1.0, title_from_image=0.5, image_from_title=0.5)
     for place, name in enumerate(MODALITIES):
         found[name], found[f"without_{name}"] = shares[:, place], shares[:, place]
-    triple = {"property": PROPERTIES[0], "value": VALUES[0], "fall": 0.3, "is_fact": True}
+    triple = {"property": PROPERTIES[-1], "value": HOSTILE, "fall": 0.3, "is_fact": True}
     found["triples"] = pd.Series([[triple] * 5] * len(best))
     found["nearest"] = pd.Series([[{"item": best["item"][place // 2], "cosine": 0.9}] * 3 for place in best.index])
-    found["cypher"] = "MATCH (i:Item {id: '" + best["item"] + "'}) RETURN i"
+    found["cypher"] = "MATCH (i:Item {id: '" + best["item"] + "', title: \"" + HOSTILE + '"}) RETURN i'
     return found[list(COLUMNS)]
