@@ -1,6 +1,7 @@
 """The report's charts, as Vega-Lite specifications. Colours are told apart by the colour-blind and never the only
 sign."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -108,10 +109,13 @@ def selective(curve: pd.DataFrame, standing: pd.DataFrame, start: int) -> alt.La
     `step` stands (columns step, split, coverage, precision)."""
     splits = curve["split"].unique().tolist()
     colours = dict(zip(splits, ("#d55e00", "#0072b2", "#009e73", "#cc79a7"), strict=False))
+    least = math.floor(10 * curve["precision"].min()) / 10  # fixed: Vega warns of a layer without a point
     dashes: dict[str, Any] = dict(zip(splits, ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2]), strict=False))
     axes = {
-        "x": alt.X("coverage:Q", title="coverage: facts answered", axis=alt.Axis(format="%")),
-        "y": alt.Y("precision:Q", title="precision", scale=alt.Scale(zero=False), axis=alt.Axis(format="%")),
+        "x": alt.X(
+            "coverage:Q", title="coverage: facts answered", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")
+        ),
+        "y": alt.Y("precision:Q", title="precision", scale=alt.Scale(domain=[least, 1]), axis=alt.Axis(format="%")),
         "color": _scale("split", colours),
     }
     lines = (
