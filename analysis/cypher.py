@@ -7,6 +7,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+import numpy as np
+
 _ESCAPES = {"'": r"\'", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\b": r"\b", "\f": r"\f"}
 _UNSEEN = ("Cc", "Cf", "Zl", "Zp")
 """Characters that a window may swallow or that turn a line round: control, format, line and paragraph separators."""
@@ -34,6 +36,7 @@ def _escaped(character: str) -> str:
 
 def literal(value: object) -> str:
     """A number or truth value as Cypher writes it; anything else as its text, quoted."""
+    value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, bool):
         return str(value).lower()
     return repr(value) if isinstance(value, int | float) else quoted(str(value))

@@ -24,6 +24,8 @@ const pictureOf = (item) => {
   return place === null ? null : `data:image/jpeg;base64,${data.pictures[place]}`;
 };
 
+const [PROPERTY, VALUE, CONFIDENCE] = [2, 3, 4]; // places in a row of the proposals
+
 // A kind of column: what its cells hold shown as HTML, found by the search, and sorted by.
 const found = (cell, type, text) => (type === "display" || type === "filter" ? escaped(text) : text);
 const KINDS = {
@@ -38,8 +40,8 @@ const KINDS = {
   count: (cell, type) => (type === "display" ? number(cell, 0) : (cell ?? -1)),
   figure: (cell, type) => (type === "display" ? number(cell, 3) : (cell ?? -Infinity)),
   percent: (cell, type) => (type === "display" ? percent(cell, 1) : (cell ?? -1)),
-  reasons: (cell, type) =>
-    type === "display" ? '<button type="button" class="why" aria-expanded="false">Why</button>' : "",
+  reasons: (cell, type, row) =>
+    type === "display" ? `<button type="button" class="why" aria-expanded="false" title="Why ${escaped(row[VALUE])}">Why</button>` : "",
 };
 const RIGHT = ["count", "figure", "percent"];
 
@@ -116,8 +118,12 @@ function cypherPart(cypher) {
   const text = element("pre", { tabindex: "0", "aria-label": "Cypher" }, cypher);
   const copy = element("button", { type: "button" }, "Copy");
   copy.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(cypher);
-    copy.textContent = "Copied";
+    try {
+      await navigator.clipboard.writeText(cypher);
+      copy.textContent = "Copied";
+    } catch {  // a browser may not allow it: it is selected, to be copied by hand
+      getSelection().selectAllChildren(text);
+    }
   });
   const section = part("Cypher that shows this", text, copy);
   section.className = "whole";
@@ -151,9 +157,6 @@ function answerWhy(proposals) {
     button.setAttribute("aria-expanded", String(row.child.isShown()));
   });
 }
-
-const CONFIDENCE = 4; // of a row of the proposals
-const PROPERTY = 2;
 
 function chooseProperty(proposals) {
   const select = document.getElementById("property");

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -74,6 +75,7 @@ def test_hostile_texts_by_hand() -> None:
     assert quoted("\\u0027") == r"'\\' + 'u0027'"
     assert quoted("a\n\u2028\\n") == r"'a\n\u2028\\n'"
     assert (literal(True), literal(2), literal(-1.5), literal("a'")) == ("true", "2", "-1.5", r"'a\''")
+    assert (literal(np.float64(0.5)), literal(np.int64(3)), literal(np.bool_(True))) == ("0.5", "3", "true")
     assert named("a`b") == "`a``b`"
 
 

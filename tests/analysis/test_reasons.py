@@ -32,7 +32,7 @@ TRIPLE = ["item", "property", "value"]
 def _predictor(store: Store, *settings: str, without: tuple[str, ...] = ()) -> ModelPredictor:
     """Of an untrained model, all parts of which speak."""
     torch.manual_seed(0)
-    config = Config.from_preset("small", [*TINY, 'visible.fields=["category"]', *settings])
+    config = Config.from_preset("small", [*TINY, 'visible.fields=["category", "price"]', *settings])
     stream = Stream(store, config, learn_tokenizer(store, config))
     model = K3M(config, stream.tokenizer.vocabulary)
     for parameter in model.parameters():
@@ -93,7 +93,7 @@ def test_shares_add_up_and_triples_are_the_items_own(found: pd.DataFrame, store:
     assert len(shares) > 0
     assert shares.sum(axis=1).to_numpy() == pytest.approx(np.ones(len(shares)), abs=1e-5)
     facts = set(store.triples().to_pandas()[TRIPLE].itertuples(index=False, name=None))
-    fields = store.items(("category",)).to_pandas().set_index("id")["category"]
+    fields = store.items(("category", "price")).to_pandas().set_index("id").map(str)
     named = 0
     for item, triples in zip(found["item"], found["triples"], strict=True):
         falls = [triple["fall"] for triple in triples]
@@ -101,7 +101,7 @@ def test_shares_add_up_and_triples_are_the_items_own(found: pd.DataFrame, store:
         assert len(falls) <= NAMED
         for triple in triples:
             own = (item, triple["property"], triple["value"])
-            assert own in facts if triple["is_fact"] else fields[item] == triple["value"]
+            assert own in facts if triple["is_fact"] else fields.loc[item, triple["property"]] == triple["value"]
             named += triple["is_fact"]
     assert named > 0
 
