@@ -106,7 +106,7 @@ def figures_of(
         "reliability": _points(points, ["split", "predictor", "when"], ["confidence", "precision", "n"]),
         "selective": _points(curves[curves["predictor"] == OURS], ["split"], ["coverage", "precision"]),
     }
-    tables = {"ranks": ranks, "evaluation": parts}
+    tables = {"ranks": ranks} | ({"evaluation": parts} if len(parts) else {})
     if len(calibrated):
         tables |= {"calibration": calibrated, "reliability": points, "selective": curves}
     return metrics, tables

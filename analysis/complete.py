@@ -1,11 +1,12 @@
 """`python -m analysis.complete --run RUN --store STORE ...`: rank values for a catalogue's kept-back and missing cells.
 
-Writes four files. `metrics.json`: figures of the kept-back triples, beside floors fitted on the same store.
-`completions.parquet`: item, property, value, rank, score, split, confidence; the best values of each kept-back and each
-missing cell, `split` being `missing` for the latter. `calibration.json`: how scores become confidences. `index.html`:
-the report. A cell is missing where the item has no triple of the property in any split and the property is likely to
-apply to it (`k3m.applicability`). Values that training has for a cell are not proposed again. A score that is not
-finite ends the command, as does a split that the store has not.
+Writes up to five files. `metrics.json`: figures of the kept-back triples, beside floors fitted on the same store.
+`completions.parquet`: item, property, value, rank, score, split, confidence, applies; the best values of each kept-back
+and each missing cell, `split` being `missing` for the latter. `calibration.json`: how scores become confidences.
+`conflicts.parquet`: what `k3m conflicts` found, where it did. `index.html`: the report (docs/completion.md). A cell is
+missing where the item has no triple of the property in any split and the property applies to it with a probability of
+--applies at least (`k3m.applicability`). Values that training has for a cell are not proposed again. A score that is
+not finite ends the command, as does a split that the store has not.
 
 Confidences are calibrated on the calibrate part of split `valid` (`analysis.trust`), or taken over from another report
 with `--calibration`; without either they are null. docs/completion.md says what the figures mean.
@@ -21,46 +22,34 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import tyro
 from tqdm import tqdm
 
 import graphstore
 import k3m
-from analysis import report
+from analysis import conflicts, report
 from analysis.answers import OURS, answered, figures_of
 from analysis.calibration import LEAST, TooFewQuestions
+from analysis.cells import cells_of, completions, of_those, write_completions
 from analysis.cnn import Settings as CnnSettings
 from analysis.predictors import Name as Floor
 from analysis.predictors import predictors
+from analysis.previous import Previous, last_in, read_previous
+from analysis.reasons import reasons
+from analysis.report_tables import shown
 from analysis.splits import Asked, calibrate_part, require_same_split
 from analysis.trust import PRECISIONS, Trust
 from graphstore import Store
-from k3m.applicability import Applicability
-from k3m.candidates import Candidates
-from k3m.completion import Probabilities, best_values
+from k3m.applicability import THRESHOLD
+from k3m.predictor import ModelPredictor
 from k3m.ranks import CannotScore, Predictor
-
-COMPLETIONS = pa.schema(
-    [
-        ("item", pa.string()),
-        ("property", pa.string()),
-        ("value", pa.string()),
-        ("rank", pa.int32()),
-        ("score", pa.float64()),
-        ("split", pa.string()),
-        ("confidence", pa.float64()),
-    ]
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +85,16 @@ class Arguments:
     """Evaluate the items that came into the store after the run's training as a split of their own, `inductive`."""
     calibration: Path | None = None
     """Folder of an earlier report on the run, whose calibration.json is used; by default the split `valid` is."""
+    applies: float = THRESHOLD
+    """The least probability that a property applies to an item, for a value to be proposed."""
+    reasons: bool = True
+    """Say in the report what each proposal that it shows rests on."""
+    conflicts: Path | None = None
+    """Folder of k3m conflicts, for the report to show what looks wrong; by default RUN/conflicts or the folder
+    conflicts next to RUN, where there is one."""
+    previous: Path | None = None
+    """Folder of an earlier report to compare with; by default the one that lies where this one goes, unless --cells
+    names what to complete."""
     write: bool = False
     """Write the best value of each missing cell into the store, as a proposal (k3m review accepts or rejects it), where
     it is confident enough."""
@@ -109,6 +108,13 @@ class Arguments:
             raise ValueError(f"--top must be at least 1 (got {self.top})")
         if not 0 < self.precision < 1:
             raise ValueError(f"--precision must lie between 0 and 1 (got {self.precision})")
+        if not 0 <= self.applies <= 1:
+            raise ValueError(f"--applies must lie between 0 and 1 (got {self.applies})")
+
+    @property
+    def directory(self) -> Path:
+        """To write to."""
+        return self.report or self.run / "complete"
 
 
 class Run(Protocol):
@@ -184,51 +190,6 @@ def taken_over(folder: Path, run: Run) -> Trust:
     return trust
 
 
-def cells_of(store: Store, triples: pd.DataFrame, splits: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """The cells (item, property) to complete: of each split, then the missing ones."""
-    kept_back = {split: triples.loc[triples["split"] == split, ["item", "property"]] for split in splits}
-    items = store.items(("category",)).to_pandas()
-    missing = Applicability.from_store(store).missing(items, triples)
-    return {split: cells.drop_duplicates() for split, cells in kept_back.items()} | {"missing": missing}
-
-
-def of_those(cells: Mapping[str, pd.DataFrame], file: Path | None) -> dict[str, pd.DataFrame]:
-    """Of the missing cells those that the file names; all without one."""
-    if file is None:
-        return dict(cells)
-    named = pd.read_parquet(file, columns=["item", "property"]).drop_duplicates()
-    return {**cells, "missing": cells["missing"].merge(named, on=["item", "property"])}
-
-
-def completions(
-    predictor: Predictor,
-    cells: Mapping[str, pd.DataFrame],
-    training: pd.DataFrame,
-    candidates: Candidates,
-    top: int,
-    probabilities: Probabilities | None,
-) -> Iterator[pd.DataFrame]:
-    """completions.parquet property by property, since a large catalogue has millions of rows."""
-    known = dict(iter(training.groupby("property")))
-    with tqdm(total=sum(map(len, cells.values())), desc="cells", unit="cell") as bar:
-        for split, of_split in cells.items():
-            for property, of_property in of_split.groupby("property"):
-                had = known.get(property, training.iloc[:0])
-                best = best_values(predictor, of_property, had, candidates, top, probabilities)
-                yield best.assign(split=split, **({} if probabilities else {"confidence": np.nan}))
-                bar.update(len(of_property))
-
-
-def write_completions(parts: Iterator[pd.DataFrame], path: Path) -> pd.DataFrame:
-    """Write all parts; returns the best proposal of each missing cell."""
-    best = []
-    with pq.ParquetWriter(path, COMPLETIONS) as writer:
-        for part in parts:
-            writer.write_table(pa.Table.from_pandas(part, COMPLETIONS, preserve_index=False))
-            best.append(part[(part["rank"] == 1) & (part["split"] == "missing")])
-    return pd.concat(best, ignore_index=True) if best else COMPLETIONS.empty_table().to_pandas()
-
-
 def description(store: Store, run: Run, arguments: Arguments) -> dict[str, Any]:
     """The `run` of metrics.json, less the seconds."""
     return {
@@ -274,7 +235,8 @@ def complete(store: Store, run: Run, arguments: Arguments, command: str) -> Path
     calibrate = calibrate_part(store, run.info)
     if len(calibrate) < LEAST and arguments.calibration is None:
         require_leave(arguments)  # before the long work
-    cells = of_those(cells_of(store, asked.triples, asked.splits), arguments.cells)
+    suspects, before = suspects_of(asked, arguments), previous_of(arguments)
+    cells = of_those(cells_of(store, asked.triples, asked.splits, arguments.applies), arguments.cells)
     items = sorted(set(calibrate["item"]).union(*(of_split["item"] for of_split in cells.values())))
     ours = run.predictor(store, items, arguments.without, progress=True)
     cache = arguments.cache or arguments.run / "floors"
@@ -286,13 +248,15 @@ def complete(store: Store, run: Run, arguments: Arguments, command: str) -> Path
     trust = trusts.get(OURS)
     found = answered(asking, asked.kept_back, asked.triples, asked.candidates, trusts)
     metrics, tables = figures_of(asked, found, store.property_groups())
-    directory = arguments.report or arguments.run / "complete"
+    directory = arguments.directory
     directory.mkdir(parents=True, exist_ok=True)
     probabilities = None if trust is None else trust.calibration.probabilities
     parts = completions(ours, cells, asked.training, asked.candidates, arguments.top, probabilities)
     best = write_completions(parts, directory / "completions.parquet")
     if trust is not None:
         dataclasses.replace(trust, run=run.name, model=run.fingerprint).save(directory)
+    write_suspects(suspects, directory / "conflicts.parquet")
+    why = reasons_of(ours, best, asked, arguments)
     described = description(store, run, arguments) | {"seconds": time.monotonic() - begun}
     metrics |= {"run": described}
     write_json(metrics, directory / "metrics.json")
@@ -302,13 +266,53 @@ def complete(store: Store, run: Run, arguments: Arguments, command: str) -> Path
         triples=asked.triples,
         facts=facts_of(described, store, command),
         thresholds=None if trust is None else trust.table(),
-        answers=None if trust is None else asked.kept_back.join(found[OURS]),
+        conflicts=suspects,
+        reasons=why,
+        previous=before,
         **tables,
     )
     report.write(findings, store, directory / "index.html")
     if arguments.write:
         write_proposals(store, run, best, trust, arguments)
     return directory / "index.html"
+
+
+def reasons_of(predictor: Predictor, best: pd.DataFrame, asked: Asked, arguments: Arguments) -> pd.DataFrame | None:
+    """Of the proposals that the report shows; None of a predictor without a model."""
+    if not (arguments.reasons and isinstance(predictor, ModelPredictor)):
+        return None
+    return reasons(predictor, shown(best), asked.training, arguments.without, progress=True)
+
+
+def previous_of(arguments: Arguments) -> Previous | None:
+    """The report to compare with, if there is one."""
+    if arguments.previous is not None:
+        return read_previous(arguments.previous)
+    return last_in(arguments.directory) if arguments.cells is None else None
+
+
+def suspects_of(asked: Asked, arguments: Arguments) -> pd.DataFrame | None:
+    """In the form of `report.Findings.conflicts`, those triples that the store still has; None where nothing judged.
+
+    Raises:
+        ValueError: where there is nothing in --conflicts, or the report would overwrite it.
+    """
+    folder = arguments.conflicts or conflicts.beside(arguments.run)
+    if folder is None:
+        return None
+    if folder.resolve() == arguments.directory.resolve():
+        raise ValueError(f"--report {folder} would overwrite what k3m conflicts wrote there: name another folder")
+    found, triple = conflicts.load_conflicts(folder), ["item", "property", "value"]
+    still = found[found["suspicion"] > 0].merge(asked.training[triple], on=triple)
+    return still[[*triple, "probability", "suggested", "suspicion"]]
+
+
+def write_suspects(suspects: pd.DataFrame | None, path: Path) -> None:
+    """Without their order's figure; where nothing was judged, what an earlier report wrote goes."""
+    if suspects is None:
+        path.unlink(missing_ok=True)
+    else:
+        suspects.drop(columns="suspicion").to_parquet(path, index=False)
 
 
 def write_proposals(store: Store, run: Run, best: pd.DataFrame, trust: Trust | None, arguments: Arguments) -> None:

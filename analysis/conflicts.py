@@ -280,6 +280,14 @@ def load_conflicts(folder: str | Path) -> pd.DataFrame:
     return pd.read_parquet(folder / NAME)
 
 
+def beside(run: Path) -> Path | None:
+    """A folder `conflicts` in a run's folder or next to it that has what `load_conflicts` takes."""
+    for folder in (run / "conflicts", run.absolute().parent / "conflicts"):
+        if (folder / NAME).is_file() and (folder / "conflicts.json").is_file() and not (folder / PLANTED).exists():
+            return folder
+    return None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module."""
     arguments = tyro.cli(Arguments, args=argv, prog="k3m conflicts")

@@ -1,46 +1,35 @@
 """The completion report: one HTML file that opens without a network and reads on a telephone.
 
-Everything from the catalogue is text to it: Jinja2 escapes titles and values, data for scripts travel as JSON. The
-JavaScript (Vega, DataTables) is read from the installed packages when a report is written. Colours are told apart by
-the colour-blind and never the only sign. A catalogue without photographs, splits or missing cells gives a shorter
-report.
+Everything from the catalogue is text to it: Jinja2 escapes what stands in the markup, the rest travels as JSON. The
+JavaScript (Vega, DataTables) is read from the installed packages when a report is written. What was not computed leaves
+a line that says how to get it. A catalogue without photographs, splits or missing cells gives a shorter report.
 """
 
-import base64
 import functools
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import altair as alt
 import itables
 import jinja2
 import numpy as np
 import pandas as pd
 import vl_convert
-from PIL import Image
 
+from analysis import previous, report_charts, report_pictures, report_tables
 from analysis.answers import OURS
+from analysis.previous import Previous
+from analysis.report_charts import STATES, label
+from analysis.report_levels import SURE, curve_of, splits_of, start_of, steps_of
 from graphstore import Store
 from k3m.ranks import link_metrics
 
-PROPOSALS_SHOWN = 1000
 PROPERTIES_CHARTED = 25
-THUMBNAIL = (60, 80)  # largest width and height in pixels
-PREDICTORS = {  # Okabe-Ito colours; outside predictors have OTHER
-    "k3m": ("#d55e00", "diamond"),
-    "majority": ("#767676", "circle"),
-    "tabular": ("#0072b2", "square"),
-    "visual": ("#009e73", "triangle-up"),
-    "nearest": ("#56b4e9", "triangle-down"),
-    "cnn": ("#cc79a7", "triangle-left"),
-    "pool": ("#e69f00", "triangle-right"),
-}
-OTHER = ("#000000", "cross")
-STATES = {"known": "#0072b2", "kept back": "#767676", "proposed": "#e69f00"}
+SUSPICIOUS = 0.5
+"""So much more probable is another value of a fact that looks wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,45 +67,144 @@ class Findings:
     """Of K3M, a row a property and precision asked for (.95, .99): property, precision, confidence (the least that is
     written; NaN where no confidence reaches the precision), n (questions behind it), pooled (whether they are those of
     all properties)."""
-    answers: pd.DataFrame | None = None
-    """K3M's first answers to kept-back triples: item, property, value (the true one), split, confidence, right (bool),
-    set_size_95, set_size_99, covered_95, covered_99 (whether the set holds the true value)."""
-
-
-def shown(predictor: str) -> str:
-    """As the page names it."""
-    return "K3M" if predictor == OURS else predictor
+    conflicts: pd.DataFrame | None = None
+    """Stored facts that a model finds less probable than another value, the most suspect first: item, property, value,
+    probability, suggested, suspicion (the difference of the two's probabilities)."""
+    reasons: pd.DataFrame | None = None
+    """Of the proposals that are shown (`report_tables.shown`), as `analysis.reasons.reasons` gives them."""
+    previous: Previous | None = None
+    """What the last report said."""
 
 
 def write(findings: Findings, store: Store, path: Path) -> None:
     """Write the page to `path`."""
-    splits = findings.metrics["link_completion"].values()
-    floors = dict.fromkeys(name for figures in splits for name in figures["floors"])
-    predictors = [name for name in (OURS, *floors) if name in findings.ranks]
+    predictors = predictors_of(findings)
+    shown = report_tables.shown(findings.best)
+    changed = None if findings.previous is None else previous.changes(findings.previous.best, findings.best)
+    cold = report_tables.cold_items(store.items()["id"].to_pylist(), findings.triples)
+    tables = tables_of(findings, shown, changed, cold, predictors, store.num_items)
+    shown_items = report_pictures.items_of(tables, findings.reasons)
+    items, pictures, left_out = report_pictures.titles_and_pictures(store, shown_items)
+    steps = steps_of(findings.best, findings.selective)
+    charts = charts_of(findings, predictors, store.num_items, steps)
+    splits = splits_of(findings.selective)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("analysis"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     page = environment.get_template("report.html").render(
         name=findings.metrics["run"]["name"],
         facts=findings.facts,
+        glance=glance(findings, store.num_items, len(cold)),
         headline=headline(findings.metrics["link_completion"], predictors),
-        predictors=[shown(name) for name in predictors],
-        quality=quality(findings.ranks, predictors),
-        proposals=proposals(findings.best, store),
+        intervals=headline_intervals(findings.evaluation),
         num_missing=len(findings.best),
         num_items=store.num_items,
-        charts=charts(findings, predictors, store.num_items),
+        charted=min(PROPERTIES_CHARTED, len(tables["coverage-table"]["rows"])),
+        shown=len(shown),
+        properties=sorted(shown["property"].unique()),
+        pictures_left_out=left_out,
+        steps=steps,
+        start=start_of(steps),
+        measured=splits,
+        num_conflicts=0 if findings.conflicts is None else len(findings.conflicts),
+        num_suspicious=0 if findings.conflicts is None else suspicious(findings.conflicts),
+        conflicts_shown=len(tables["conflicts"]["rows"]) if "conflicts" in tables else 0,
+        num_cold=len(cold),
+        cold_shown=len(tables["cold"]["rows"]) if "cold" in tables else 0,
+        previous=None if findings.previous is None else findings.previous.metrics.get("run", {}).get("name", "unknown"),
+        changes=_counted(changed, tables),
+        tables=tables,
+        charts=charts,
+        reliability={
+            f"chart-reliability-{place}": split for place, split in enumerate(splits_of(findings.reliability))
+        },
+        data={"tables": tables, "charts": charts, "steps": steps, "items": items, "pictures": pictures},
+        reasons=report_tables.packed_reasons(shown, findings.reasons),
         vega=_vega(),
         datatables=Path(itables.options.dt_bundle).read_text(encoding="utf-8"),
         datatables_css=Path(itables.options.dt_bundle).with_suffix(".css").read_text(encoding="utf-8"),
+        css=_own("report.css"),
+        js=_own("report.js"),
         versions={name: version(name) for name in ("k3m", "altair", "itables")},
     )
     path.write_text(page, encoding="utf-8")
 
 
+def _own(name: str) -> str:
+    return files("analysis").joinpath("templates", name).read_text(encoding="utf-8")
+
+
 @functools.cache  # bundling takes a second
 def _vega() -> str:
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+
+
+def predictors_of(findings: Findings) -> list[str]:
+    """K3M, then the floors that were measured beside it."""
+    floors = [floor for figures in findings.metrics["link_completion"].values() for floor in figures["floors"]]
+    return list(dict.fromkeys([OURS, *floors]))
+
+
+def tables_of(
+    findings: Findings,
+    shown: pd.DataFrame,
+    changed: pd.DataFrame | None,
+    cold: Sequence[str],
+    predictors: Sequence[str],
+    num_items: int,
+) -> dict[str, report_tables.Table]:
+    """By the id of the element that shows them; what there is nothing for is left out."""
+    names, evaluation = [label(name) for name in predictors], findings.evaluation
+    found: dict[str, report_tables.Table | None] = {
+        "coverage-table": report_tables.coverage(coverage(findings), max(1, num_items)),
+        "proposals": report_tables.proposals(shown, findings.reasons) if len(shown) else None,
+        "cold": report_tables.cold(cold, findings.triples, findings.best) if cold else None,
+        "parts": None if evaluation is None else report_tables.parts(evaluation),
+    }
+    if len(findings.ranks):
+        rows = quality(findings.ranks, predictors)
+        found["quality"] = report_tables.quality(rows, names, property_intervals(evaluation))
+    if findings.conflicts is not None:
+        found["conflicts"] = report_tables.conflicts(findings.conflicts)
+    if findings.calibration is not None and len(findings.calibration):
+        found["calibrated"] = report_tables.calibrated(findings.calibration)
+    if findings.thresholds is not None and len(findings.thresholds):
+        found["thresholds"] = report_tables.thresholds(findings.thresholds, findings.best)
+    if findings.previous is not None and changed is not None:
+        found["then"] = report_tables.then_and_now(findings.previous.metrics, findings.metrics)
+        found["changes"] = report_tables.changes(changed)
+    return {
+        name: table for name, table in found.items() if table is not None and (table["rows"] or name == "conflicts")
+    }
+
+
+def _counted(changed: pd.DataFrame | None, tables: Mapping[str, report_tables.Table]) -> dict[str, int]:
+    counts = {} if changed is None else changed["what"].value_counts().to_dict()
+    listed = len(tables["changes"]["rows"]) if "changes" in tables else 0
+    return {what: int(counts.get(what, 0)) for what in ("new", "gone", "changed", "same")} | {"listed": listed}
+
+
+def glance(findings: Findings, num_items: int, num_cold: int) -> dict[str, str]:
+    """The figures at the page's head, by their names."""
+    found = {"items": f"{num_items:,}", "missing facts with a proposal": f"{len(findings.best):,}"}
+    if findings.thresholds is not None and "confidence" in findings.best:
+        asked = findings.thresholds[np.isclose(findings.thresholds["precision"], SURE)]
+        least = findings.best["property"].map(asked.drop_duplicates("property").set_index("property")["confidence"])
+        number = int((findings.best["confidence"] >= least).sum())  # a NaN is not reached
+        found[f"of them at {SURE:.0%} precision"] = f"{number:,}"
+    for split, figures in findings.metrics["link_completion"].items():
+        found[f"Hits@1 on {split}"] = f"{figures['hits_at_1']:.3f}"
+    if findings.calibration is not None:
+        ours = findings.calibration[findings.calibration["predictor"] == OURS]
+        found |= {f"calibration error on {row['split']}": f"{row['ece']:.3f}" for row in ours.to_dict("records")}
+    if findings.conflicts is not None:
+        found["facts that look wrong"] = f"{suspicious(findings.conflicts):,}"
+    return found | ({"cold items": f"{num_cold:,}"} if num_cold else {})
+
+
+def suspicious(conflicts: pd.DataFrame) -> int:
+    """How many for which another value is far more probable."""
+    return int((conflicts["suspicion"] > SUSPICIOUS).sum())
 
 
 def headline(link_completion: Mapping[str, Any], predictors: Sequence[str]) -> list[dict[str, Any]]:
@@ -132,11 +220,40 @@ def headline(link_completion: Mapping[str, Any], predictors: Sequence[str]) -> l
 
 def _row(name: str, figures: Mapping[str, Any], predictors: Sequence[str]) -> dict[str, Any]:
     own = figures["floors"] | {OURS: figures}
-    metrics = {shown(predictor): own.get(predictor) for predictor in predictors}
+    metrics = {label(predictor): own.get(predictor) for predictor in predictors}
     floors = {floor: own["mrr"] for floor, own in figures["floors"].items()}
     best = max(floors, key=lambda floor: floors[floor], default=None)
-    ahead = None if best is None else {"floor": shown(best), "by": figures["mrr"] - floors[best]}
+    ahead = None if best is None else {"floor": label(best), "by": figures["mrr"] - floors[best]}
     return {"name": name, "n": figures["n"], "metrics": metrics, "ahead": ahead}
+
+
+def headline_intervals(evaluation: pd.DataFrame | None) -> dict[tuple[str, str, str], str]:
+    """By split, predictor and metric."""
+    if evaluation is None:
+        return {}
+    return {
+        (row["split"], label(row["predictor"]), metric): interval
+        for row in evaluation[evaluation["by"] == "all"].to_dict("records")
+        for metric in ("mrr", "hits_at_1")
+        if (interval := _interval(row, metric))
+    }
+
+
+def property_intervals(evaluation: pd.DataFrame | None) -> dict[tuple[str, ...], str]:
+    """Of K3M's Hits@1, by split and property."""
+    if evaluation is None:
+        return {}
+    chosen = evaluation[(evaluation["by"] == "property") & (evaluation["predictor"] == OURS)]
+    return {
+        (row["split"], row["name"]): interval
+        for row in chosen.to_dict("records")
+        if (interval := _interval(row, "hits_at_1"))
+    }
+
+
+def _interval(row: Mapping[Any, Any], metric: str) -> str:
+    low, high = row[f"{metric}_low"], row[f"{metric}_high"]
+    return "" if np.isnan(low) else f"{low:.3f}–{high:.3f}"
 
 
 def quality(ranks: pd.DataFrame, predictors: Sequence[str]) -> list[dict[str, Any]]:
@@ -145,44 +262,13 @@ def quality(ranks: pd.DataFrame, predictors: Sequence[str]) -> list[dict[str, An
     rows = []
     for (split, property), of_property in ranks.groupby(["split", "property"], sort=False):
         own = {
-            shown(name): link_metrics(of_property[name].to_numpy(), of_property["property"].to_numpy())
+            label(name): link_metrics(of_property[name].to_numpy(), of_property["property"].to_numpy())
             if of_property[name].notna().all()
             else None
             for name in predictors
         }
         rows.append({"split": split, "property": property, "n": len(of_property), "metrics": own})
     return sorted(rows, key=lambda row: (-row["n"], row["property"]))
-
-
-def proposals(best: pd.DataFrame, store: Store) -> list[dict[str, Any]]:
-    """Up to `PROPOSALS_SHOWN`: the best-scored of each property, as scores compare within a property only."""
-    share = max(1, PROPOSALS_SHOWN // max(1, best["property"].nunique()))
-    shown = best.sort_values(["score", "item"], ascending=[False, True]).groupby("property", sort=False).head(share)
-    shown = shown.head(PROPOSALS_SHOWN).sort_values(["property", "score", "item"], ascending=[True, False, True])
-    items = shown["item"].unique().tolist()
-    features = store.item_features(store.item_ords(items), ("title", "image"))
-    title, image = (dict(zip(items, features[field], strict=True)) for field in ("title", "image"))
-    pictures = {item: thumbnail(store.images.get(key)) for item, key in image.items() if key is not None}
-    return [
-        {
-            "item": item,
-            "property": property,
-            "value": value,
-            "score": score,
-            "title": title[item] or "",
-            "picture": pictures.get(item),
-        }
-        for item, property, value, score in shown[["item", "property", "value", "score"]].itertuples(index=False)
-    ]
-
-
-def thumbnail(data: bytes) -> str:
-    """A data URI of the picture, made small."""
-    image = Image.open(io.BytesIO(data)).convert("RGB")
-    image.thumbnail(THUMBNAIL)
-    small = io.BytesIO()
-    image.save(small, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(small.getvalue()).decode('ascii')}"
 
 
 def coverage(findings: Findings) -> pd.DataFrame:
@@ -195,6 +281,7 @@ def coverage(findings: Findings) -> pd.DataFrame:
         "proposed": findings.best["property"].value_counts(),
     }
     table = pd.DataFrame(counts).fillna(0).astype(np.int64).rename_axis("property").reset_index()
+    table = table[["property", *STATES]]
     return table.sort_values(["proposed", "known", "property"], ascending=[False, False, True], ignore_index=True)
 
 
@@ -205,18 +292,30 @@ def _cells_without(cells: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     return cells[~pd.MultiIndex.from_frame(cells).isin(held)]
 
 
-def charts(findings: Findings, predictors: Sequence[str], num_items: int) -> dict[str, dict[str, Any]]:
+def charts_of(
+    findings: Findings, predictors: Sequence[str], num_items: int, steps: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
     """Vega-Lite specifications by the id of the element that shows them."""
-    found = {}
+    names = [label(name) for name in predictors]
+    found: dict[str, report_charts.Chart]
+    found = {"chart-coverage": report_charts.bars(coverage(findings).head(PROPERTIES_CHARTED), num_items)}
     if len(findings.ranks):
-        found["chart-splits"] = _dots(_figures(findings.metrics["link_completion"], predictors), predictors)
-        found["chart-properties"] = _dots(_by_property(findings.ranks, predictors), predictors)
-    found["chart-coverage"] = _bars(coverage(findings).head(PROPERTIES_CHARTED), num_items)
-    return {name: _readable(chart).to_dict() for name, chart in found.items()}
-
-
-def _readable(chart: alt.Chart) -> alt.Chart:
-    return chart.configure_axis(labelFontSize=12, titleFontSize=12).configure_legend(labelFontSize=12)
+        figures = _figures(findings.metrics["link_completion"], predictors)
+        found["chart-splits"] = report_charts.dots(figures, names)
+        found["chart-properties"] = report_charts.dots(_by_property(findings.ranks, predictors), names)
+    if steps and (splits := splits_of(findings.selective)):
+        curve = pd.concat([curve_of(findings.selective, split) for split in splits])
+        standing = pd.DataFrame(
+            [
+                {"step": place, "split": split} | dict(measured)
+                for place, step in enumerate(steps)
+                for split, measured in zip(splits, step["measured"], strict=True)
+            ]
+        ).dropna()
+        found["chart-selective"] = report_charts.selective(curve, standing, start_of(steps))
+    for place, split in enumerate(splits_of(findings.reliability)):
+        found[f"chart-reliability-{place}"] = report_charts.reliability(curve_of(findings.reliability, split))
+    return {name: report_charts.specification(chart) for name, chart in found.items()}
 
 
 def _figures(link_completion: Mapping[str, Any], predictors: Sequence[str]) -> pd.DataFrame:
@@ -237,53 +336,9 @@ def _by_property(ranks: pd.DataFrame, predictors: Sequence[str]) -> pd.DataFrame
         .mean()
         .where(reciprocal.notna().groupby("property").all())
         .loc[frequent.index]
-        .rename(columns=shown)
+        .rename(columns=label)
         .rename_axis("what")
         .reset_index()
     )
     table = means.melt("what", var_name="predictor", value_name="mrr").dropna(ignore_index=True)
     return table.assign(n=table["what"].map(frequent))
-
-
-def _dots(table: pd.DataFrame, predictors: Sequence[str]) -> alt.Chart:
-    """MRR on a line for each `what`; predictors differ in shape as well as in colour."""
-    names = [shown(name) for name in predictors]
-    colours, shapes = ({shown(name): PREDICTORS.get(name, OTHER)[part] for name in predictors} for part in (0, 1))
-    return (
-        alt.Chart(table, width="container", height=24 * table["what"].nunique())
-        .mark_point(size=90, strokeWidth=2.5)  # outlines, so that equal figures do not hide each other
-        .encode(
-            x=alt.X("mrr:Q", title="MRR", scale=alt.Scale(zero=False, nice=True)),
-            y=alt.Y(
-                "what:N", title=None, sort=table["what"].unique().tolist(), axis=alt.Axis(grid=True, labelLimit=150)
-            ),
-            color=_scale("predictor", colours, names),
-            shape=_scale("predictor", shapes, names, alt.Shape),
-            tooltip=["what:N", "predictor:N", "n:Q", alt.Tooltip("mrr:Q", format=".4f")],
-        )
-    )
-
-
-def _bars(table: pd.DataFrame, num_items: int) -> alt.Chart:
-    """Share of all items, stacked: known, kept back, proposed."""
-    long = table.melt("property", list(STATES), var_name="state", value_name="items")
-    long = long.assign(
-        share=long["items"] / max(1, num_items), place=long["state"].map({s: i for i, s in enumerate(STATES)})
-    )
-    return (
-        alt.Chart(long, width="container", height=20 * len(table))
-        .mark_bar()
-        .encode(
-            x=alt.X("share:Q", title="share of all items", axis=alt.Axis(format="%")),
-            y=alt.Y("property:N", title=None, sort=table["property"].tolist(), axis=alt.Axis(labelLimit=150)),
-            color=_scale("state", STATES, list(STATES)),
-            order="place:Q",
-            tooltip=["property:N", "state:N", "items:Q", alt.Tooltip("share:Q", format=".1%")],
-        )
-    )
-
-
-def _scale(field: str, of: Mapping[str, str], names: Iterable[str], channel: Any = alt.Color) -> Any:
-    names = list(names)
-    scale = alt.Scale(domain=names, range=[of[name] for name in names])
-    return channel(f"{field}:N", scale=scale, legend=alt.Legend(title=None, orient="top"))

@@ -91,6 +91,10 @@ class ProductBatch:
     """As `values_drawn_from`."""
     hubs: int | None = None
     """Values that the second hop passed over; None without one."""
+    triple_names: NDArray[np.object_] | None = None
+    """On request, property and value of each visible triple, [E, 2]."""
+    triple_is_fact: Bool[Tensor, " E"] | None = None
+    """Likewise, whether it is a triple of the graph, else a visible item field."""
 
     def to(self, device: torch.device) -> "ProductBatch":
         """Its tensors on a device."""
@@ -127,6 +131,8 @@ class BatchMaker:
     epoch: int = 0
     without: frozenset[str] = field(default_factory=frozenset)
     """Modalities to leave out: title, image, graph."""
+    named: bool = False
+    """Whether the visible triples come with their names."""
 
     def __call__(self, data: HeteroData, subgraph: Subgraph) -> ProductBatch:
         titles, images = self._shown(data, subgraph, "title"), self._shown(data, subgraph, "image")
@@ -190,7 +196,11 @@ class BatchMaker:
             rows["hidden_edge"] = _tensor(edge)
         tokens = self.tokenizer.strings(strings.tolist(), self.config.text.string_tokens)
         rows |= {"strings": _tensor(tokens), "triple_item": _tensor(item), "hidden_item": _tensor(hidden.item)}
-        return rows | self._sequences(item, prop, value) | self._sharing(subgraph, edge)
+        names: dict[str, Any] = {}
+        if self.named:
+            is_fact = np.isin(np.arange(len(item)), edge)
+            names = {"triple_names": np.stack([prop, value], axis=1), "triple_is_fact": _tensor(is_fact)}
+        return rows | names | self._sequences(item, prop, value) | self._sharing(subgraph, edge)
 
     def _sequences(
         self, item: NDArray[np.int64], prop: NDArray[np.object_], value: NDArray[np.object_]

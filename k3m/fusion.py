@@ -30,8 +30,9 @@ class InitialInteractiveFusion(nn.Module):
         if variant not in get_args(Fusion):
             raise ValueError(f"model.fusion must be one of {', '.join(get_args(Fusion))} (got {variant!r})")
         self.variant = variant
-        self.share_alone: Tensor | None = None
-        """Of the last pass, the share of what the gates took that was the individual feature."""
+        self.kept_alone: Float[Tensor, "B L"] | None = None
+        """Of the last pass, of each token or object the share of what the gates took that was the individual
+        feature; None without gates."""
         self.temperature = 1.0
         if variant in ("soft", "hard"):
             self.gate_alone, self.gate_interactive = nn.Linear(2 * width, width), nn.Linear(2 * width, width)
@@ -54,11 +55,16 @@ class InitialInteractiveFusion(nn.Module):
         scores_alone, scores_interactive = self._scores(alone, interactive, present)
         if self.variant == "soft":
             gate_alone, gate_interactive = scores_alone.sigmoid(), scores_interactive.sigmoid()
-            self.share_alone = (gate_alone / (gate_alone + gate_interactive)).detach().float().mean()
+            self.kept_alone = (gate_alone / (gate_alone + gate_interactive)).detach().float().mean(-1)
             return self.mix(torch.cat([gate_alone * alone, gate_interactive * interactive], dim=-1))
         take_alone = self._choose(scores_alone - scores_interactive)
-        self.share_alone = take_alone.detach().float().mean()
+        self.kept_alone = take_alone.detach().float().mean(-1)
         return take_alone * alone + (1 - take_alone) * interactive
+
+    @property
+    def share_alone(self) -> Float[Tensor, ""] | None:
+        """`kept_alone` over all tokens or objects."""
+        return None if self.kept_alone is None else self.kept_alone.mean()
 
     def _scores(self, alone: Tensor, interactive: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
         """Un-squashed gate scores: a sigmoid before the Gumbel-softmax would cap the strongest preference at 73 %."""

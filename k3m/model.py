@@ -1,8 +1,8 @@
 """K3M (Zhu et al., "Knowledge Perceived Multi-modal Pretraining in E-commerce", ACM MM 2021; shared notes: paper.md
 section 2).
 
-Read `K3M.forward` as the paper's figure: encode each modality, interact, fuse, initialise the item, aggregate its
-triples. `K3M.objectives` are the losses.
+Read `K3M.encode` and `K3M.combine` as the paper's figure: encode each modality, interact, fuse, initialise the item,
+aggregate its triples. `K3M.objectives` are the losses.
 
 Legend: B items, A of them and those that share their values, L title tokens, M objects (one global, then those of the
 front end), K strings or read pairs, E visible triples, Q hidden triples, D width, G that of the image stream.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from k3m.aggregation import ItemInitialisation, ScoredTriples, SharedValues, StructureAggregation
@@ -48,6 +48,18 @@ class Knowledge:
     vectors: Float[Tensor, "K D"]
     property: Int[Tensor, " E"]
     value: Int[Tensor, " E"]
+
+
+@dataclass(frozen=True)
+class Alone:
+    """Each modality before it has seen another."""
+
+    text: Float[Tensor, "A L D"]
+    text_mask: Bool[Tensor, "A L"]
+    image: Float[Tensor, "A M G"]
+    image_mask: Bool[Tensor, "A M"]
+    strings: Float[Tensor, "S D"]
+    knowledge: Knowledge
 
 
 @dataclass(frozen=True)
@@ -103,25 +115,32 @@ class K3M(nn.Module):
         _initialise_weights(self)
 
     def forward(self, batch: ProductBatch) -> Outputs:
-        text, text_mask = self.text_encoder(batch.title), batch.title != self.pad
+        return self.combine(batch, self.encode(batch))
+
+    def encode(self, batch: ProductBatch) -> Alone:
+        """Each modality alone."""
+        text = self.text_encoder(batch.title)
         image, image_mask = self.image_encoder(batch.photographs, batch.objects_zeroed)
         strings = self.encode_strings(batch.strings)
-        knowledge = self._read(batch, strings)
+        return Alone(text, batch.title != self.pad, image, image_mask, strings, self._read(batch, strings))
 
-        text_informed, image_informed = self.interactor(text, text_mask, image, image_mask)
+    def combine(self, batch: ProductBatch, alone: Alone) -> Outputs:
+        """Interact, fuse, initialise the item, aggregate its triples."""
+        text_informed, image_informed = self.interactor(alone.text, alone.text_mask, alone.image, alone.image_mask)
         present = self._present(batch)
-        text, image = self.fuse_text(text, text_informed, present), self.fuse_image(image, image_informed, present)
+        text = self.fuse_text(alone.text, text_informed, present)
+        image = self.fuse_image(alone.image, image_informed, present)
 
-        text_valid = text_mask & batch.has_title[:, None]
-        image_valid = image_mask & batch.photographs.present[:, None]
+        text_valid = alone.text_mask & batch.has_title[:, None]
+        image_valid = alone.image_mask & batch.photographs.present[:, None]
         every = self.initialise(text, text_valid, image, image_valid)
-        initial = every[: len(batch.item)]
+        initial, knowledge = every[: len(batch.item)], alone.knowledge
         if self.share is not None:
             knowledge = self._shared(batch, every, knowledge)
         triples = self.aggregate.score(
             initial, knowledge.vectors, batch.triple_item, knowledge.property, knowledge.value
         )
-        return Outputs(self.aggregate(initial, triples), text, image, initial, triples, strings)
+        return Outputs(self.aggregate(initial, triples), text, image, initial, triples, alone.strings)
 
     def encode_strings(self, tokens: Int[Tensor, "S W"]) -> Float[Tensor, "S D"]:
         """p and v, as wide as items."""

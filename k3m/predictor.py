@@ -55,19 +55,32 @@ class ModelPredictor:
     @torch.inference_mode()
     def score(self, property: str, items: Sequence[str]) -> NDArray[np.float32]:
         """[n, K], higher is better; columns as `candidates.of(property)`."""
+        rows = torch.tensor([self.row[item] for item in items], dtype=torch.long)
+        return self.scores(self.vectors[rows], *self.strings(property)).numpy()
+
+    @torch.inference_mode()
+    def strings(self, property: str) -> tuple[Float[Tensor, "1 D"], Float[Tensor, "K D"]]:
+        """p, and v of each of `candidates.of(property)`."""
         values = self.candidates.of(property)
         if len(values) == 0:
-            return np.empty((len(items), 0), dtype=np.float32)
-        self.model.eval()
-        strings = self._strings([property, *(f"{property}{OF}{value}" for value in values)])
-        rows = torch.tensor([self.row[item] for item in items], dtype=torch.long)
-        scores = [
-            plausibility(self.vectors[chunk][:, None], strings[:1], strings[None, 1:], self.model.config.loss)
-            for chunk in rows.split(max(1, 2**24 // strings.numel()))  # bounds the n x K x D differences
-        ]
-        return torch.cat(scores).numpy() if scores else np.empty((0, len(values)), dtype=np.float32)
-
-    def _strings(self, texts: Sequence[str]) -> Float[Tensor, "S D"]:
+            return torch.empty(1, self.vectors.shape[1]), torch.empty(0, self.vectors.shape[1])
+        texts = [property, *(f"{property}{OF}{value}" for value in values)]
         tokens = self.stream.tokenizer.strings(texts, self.model.config.text.string_tokens)
         device = next(self.model.parameters()).device
-        return self.model.encode_strings(torch.from_numpy(tokens).to(device)).float().cpu()
+        self.model.eval()
+        vectors = self.model.encode_strings(torch.from_numpy(tokens).to(device)).float().cpu()
+        return vectors[:1], vectors[1:]
+
+    def scores(
+        self, items: Float[Tensor, "n D"], property: Float[Tensor, "1 D"], values: Float[Tensor, "K D"]
+    ) -> Float[Tensor, "n K"]:
+        """Plausibility of each of a property's values for each item."""
+        size = max(1, 2**24 // max(1, values.numel()))  # bounds the n x K x D differences
+        parts = [self.plausibility(part[:, None], property, values[None]) for part in items.split(size)]
+        return torch.cat(parts) if len(items) else torch.empty(0, len(values))
+
+    def plausibility(
+        self, item: Float[Tensor, "*#N D"], property: Float[Tensor, "*#N D"], value: Float[Tensor, "*#N D"]
+    ) -> Float[Tensor, "*#N"]:
+        """As the run's config has it."""
+        return plausibility(item, property, value, self.model.config.loss)

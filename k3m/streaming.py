@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator
 from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,10 +57,10 @@ class Stream:
         """The subgraphs of the same items, hidden triples and draws, with the features of every item in them."""
         return SubgraphLoader(**self._loading(self._order(epoch, first_step), epoch, self._hide))
 
-    def evaluation(self, items: NDArray[np.int64], without: Collection[str] = ()) -> BatchLoader:
+    def evaluation(self, items: NDArray[np.int64], without: Collection[str] = (), named: bool = False) -> BatchLoader:
         """These items (ordinals) in this order, nothing masked, all of their training triples visible (to the
-        fan-out)."""
-        maker = self._maker(training=False, without=without)
+        fan-out); with `named`, beside their names."""
+        maker = replace(self._maker(training=False, without=without), named=named)
         return BatchLoader(**self._loading(items, epoch=0, hide=0.0), make_batch=maker)
 
     @property

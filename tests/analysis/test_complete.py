@@ -13,7 +13,8 @@ import graphstore
 from analysis import answers
 from analysis import complete as command
 from analysis.answers import answers_of, link_completion
-from analysis.complete import Arguments, cells_of, complete
+from analysis.cells import cells_of
+from analysis.complete import Arguments, complete
 from analysis.splits import Asked, calibrate_part, splits_of
 from graphstore import Store
 from k3m import ranks, trained_items
@@ -80,8 +81,10 @@ def test_an_outside_predictor_takes_no_other_s_name(tmp_path: Path) -> None:
 
 def test_completions_hold_the_best_of_each_kept_back_and_missing_cell(written: Path) -> None:
     table = pd.read_parquet(written / "completions.parquet")
-    assert list(table) == ["item", "property", "value", "rank", "score", "split", "confidence"]
+    assert list(table) == ["item", "property", "value", "rank", "score", "split", "confidence", "applies"]
     assert table["confidence"].isna().all()
+    assert (table["applies"].notna() == (table["split"] == "missing")).all()
+    assert table["applies"].dropna().between(0.05, 1).all()
     triples = shop().triples((None, "test")).to_pandas()
     kept_back = set(triples.loc[triples["split"] == "test", ["item", "property"]].itertuples(index=False, name=None))
     every = {

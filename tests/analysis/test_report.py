@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, Page
 
 import graphstore
 from analysis.complete import Arguments, complete
-from analysis.report import Findings, coverage, headline, quality, thumbnail
+from analysis.report import Findings, coverage, headline, quality
+from analysis.report_pictures import thumbnail
 from tests.analysis.shop import HOSTILE, FixedRun, picture, shop
 
 
@@ -32,7 +32,7 @@ def test_the_page_names_no_other_place(page_file: Path) -> None:
 def test_hostile_texts_are_escaped(page_file: Path) -> None:
     text = page_file.read_text(encoding="utf-8")
     assert HOSTILE not in text
-    assert "&lt;/script&gt;&lt;script&gt;window.hacked = true" in text
+    assert r"\u003c/script\u003e\u003cscript\u003ewindow.hacked = true" in text
     assert "<h1>Completion report: &lt;b&gt;run</h1>" in text
 
 
@@ -89,52 +89,6 @@ def test_thumbnails_are_small_data_uris() -> None:
     uri = thumbnail(picture((200, 0, 0)))
     assert uri.startswith("data:image/jpeg;base64,")
     assert len(uri) < 2000
-
-
-def _open(browser: Browser, path: Path, width: int) -> tuple[Page, list[str]]:
-    """The page once its scripts are done, and what goes wrong: errors, warnings, requests that leave the file."""
-    page, wrong = browser.new_page(viewport={"width": width, "height": 900}), []
-    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda request: wrong.append(request.url) if request.url.startswith("http") else None)
-    page.goto(path.as_uri())
-    page.wait_for_selector("body[data-ready=true]", timeout=30_000)
-    return page, wrong
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("width", [1200, 400])
-def test_the_page_opens_without_errors_and_fits_the_screen(browser: Browser, page_file: Path, width: int) -> None:
-    page, wrong = _open(browser, page_file, width)
-    assert wrong == []
-    assert page.locator(".chart svg").count() == 3
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.close()
-
-
-@pytest.mark.browser
-def test_the_proposals_filter_and_sort(browser: Browser, page_file: Path) -> None:
-    page, wrong = _open(browser, page_file, 1200)
-    rows = page.locator("#proposals tbody tr")
-    assert rows.count() == 10
-    page.locator("#proposals_wrapper input[type=search]").fill("i028")
-    page.wait_for_function("document.querySelectorAll('#proposals tbody tr').length === 1")
-    assert rows.first.locator("td").last.inner_text() == "i028"
-    page.locator("#proposals_wrapper input[type=search]").fill("")
-    page.locator("#proposals thead th", has_text="Item").click()
-    page.wait_for_function("document.querySelector('#proposals tbody tr td:last-child').textContent === 'i000'")
-    assert wrong == []
-    page.close()
-
-
-@pytest.mark.browser
-def test_a_hostile_title_stays_text(browser: Browser, page_file: Path) -> None:
-    page, wrong = _open(browser, page_file, 1200)
-    page.locator("#proposals_wrapper input[type=search]").fill("hacked")
-    assert page.locator("#proposals tbody tr td.title").first.inner_text() == HOSTILE
-    assert page.evaluate("window.hacked") is None
-    assert wrong == []
-    page.close()
 
 
 def test_a_catalogue_without_photographs_splits_or_gaps_has_a_page(tmp_path: Path) -> None:

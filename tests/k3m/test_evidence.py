@@ -1,0 +1,90 @@
+"""Vectors without a piece of evidence are those of a model that is not shown it."""
+
+import numpy as np
+import pytest
+import torch
+
+import graphstore
+from graphstore import Store
+from k3m.config import Config
+from k3m.evidence import MODALITIES, Evidence, evidence
+from k3m.model import K3M
+from k3m.predictor import embed
+from k3m.streaming import Stream, learn_tokenizer
+from tests.catalogues import tiny_catalogue
+from tests.k3m.conftest import TINY
+
+
+def _stream(store: Store, *settings: str) -> tuple[K3M, Stream]:
+    """An untrained model, of which all parts speak, and the store's stream for it."""
+    torch.manual_seed(0)
+    config = Config.from_preset("small", [*TINY, *settings])
+    stream = Stream(store, config, learn_tokenizer(store, config))
+    model = K3M(config, stream.tokenizer.vocabulary)
+    for parameter in model.parameters():
+        parameter.data.add_(0.2 * torch.randn_like(parameter))
+    return model.eval(), stream
+
+
+def _all(model: K3M, stream: Stream) -> list[Evidence]:
+    return list(evidence(model, stream, np.arange(stream.store.num_items)))
+
+
+VARIANTS = [
+    (),
+    ("model.fusion=soft", "model.presence=true"),
+    ('visible.fields=["category", "price"]', "model.fusion=hard"),
+    ("data.fan_out=[64, 4]", "model.shared_values=true"),
+]
+
+
+@pytest.mark.parametrize("settings", VARIANTS)
+@pytest.mark.parametrize("left_out", MODALITIES)
+def test_without_a_modality_vectors_are_those_of_a_stream_without_it(
+    store: Store, settings: tuple[str, ...], left_out: str
+) -> None:
+    model, stream = _stream(store, *settings)
+    ords = np.arange(store.num_items)
+    whole, ours = embed(model, stream, ords), _all(model, stream)
+    assert torch.equal(torch.cat([part.vector for part in ours]), whole)
+    expected = embed(model, stream, ords, {left_out})
+    assert not torch.allclose(expected, whole, atol=1e-3)
+    assert torch.allclose(torch.cat([part.without[left_out] for part in ours]), expected, atol=1e-5)
+
+
+def test_without_a_triple_a_vector_is_that_of_a_store_without_it() -> None:
+    tables = tiny_catalogue()
+    training = tables.triples[tables.triples["split"].isna()]
+    gone = training[training["item"] == "item-7"].iloc[1]
+    less = tables.triples.drop(index=gone.name)
+    store, other = (graphstore.from_tables(tables.items, rows, images=tables.images) for rows in (tables.triples, less))
+    model, stream = _stream(store)
+    ord = store.item_ords(["item-7"])
+    (found,) = evidence(model, stream, ord)
+    place = found.triple_names.tolist().index([gone["property"], gone["value"]])
+    changed = embed(model, Stream(other, stream.config, stream.tokenizer), other.item_ords(["item-7"]))
+    assert torch.allclose(found.left_out[place], changed[0], atol=1e-5)
+    assert not torch.allclose(found.left_out[place], found.vector[0], atol=1e-3)
+
+
+def test_triples_come_with_their_names_and_say_whether_they_are_facts(store: Store) -> None:
+    model, stream = _stream(store, 'visible.fields=["category"]')
+    found = _all(model, stream)
+    ids = np.concatenate([store.item_ids(part.item)[part.triple_item.numpy()] for part in found])
+    names = np.concatenate([part.triple_names for part in found])
+    is_fact = torch.cat([part.triple_is_fact for part in found]).numpy()
+    facts = store.triples().to_pandas()[["item", "property", "value"]]
+    rows = {(item, *name) for item, name in zip(ids[is_fact], names[is_fact], strict=True)}
+    assert rows == set(facts.itertuples(index=False, name=None))
+    assert set(names[~is_fact, 0]) == {"category"}
+    assert len(ids) - is_fact.sum() == store.items(("category",)).to_pandas()["category"].notna().sum()
+
+
+def test_gates_are_shares_of_items_that_have_both_modalities(store: Store) -> None:
+    model, stream = _stream(store, "model.fusion=hard")
+    shares = torch.cat([part.title_from_image for part in _all(model, stream) if part.title_from_image is not None])
+    shown = store.items(("title", "image")).to_pandas()[["title", "image"]].notna().all(axis=1).to_numpy(copy=True)
+    assert torch.isnan(shares).numpy().tolist() == (~shown).tolist()
+    assert ((shares[shown] > 0) & (shares[shown] < 1)).all()
+    model, stream = _stream(store, "model.fusion=mean")
+    assert _all(model, stream)[0].title_from_image is None
