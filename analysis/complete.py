@@ -97,7 +97,7 @@ class Arguments:
     names what to complete."""
     write: bool = False
     """Write the best value of each missing cell into the store, as a proposal (k3m review accepts or rejects it), where
-    it is confident enough."""
+    it is confident enough and its property more likely applies than not."""
     precision: float = 0.95
     """With --write: the share of the proposals that is to be right."""
     uncalibrated: bool = False
@@ -317,7 +317,7 @@ def write_suspects(suspects: pd.DataFrame | None, path: Path) -> None:
 
 def write_proposals(store: Store, run: Run, best: pd.DataFrame, trust: Trust | None, arguments: Arguments) -> None:
     """Into the store, those that are confident enough; says how many of each kind."""
-    chosen = best if trust is None else best[trust.thresholds_for(arguments.precision).passed(best)]
+    chosen = best if trust is None else trust.thresholds_for(arguments.precision).proposed(best)
     written = store.write_predictions(chosen, run=run.name, model=run.fingerprint, created=datetime.now(UTC))
     if trust is not None:
         print(f"of {len(best)} missing cells {len(chosen)} are proposed, at a precision of {arguments.precision:g}")

@@ -23,6 +23,11 @@ POINTS = 100
 """Of a curve."""
 
 
+LIKELY = 0.5
+"""The least probability that a property applies to an item, for a value to be written. A confidence is that of a value
+*if* the item has the property: of one whose only value is "yes" it is 1, for the many items too that have none."""
+
+
 @dataclass(frozen=True)
 class Thresholds:
     """For one precision; NaN where no confidence reaches it."""
@@ -61,6 +66,10 @@ class Thresholds:
     def passed(self, answers: pd.DataFrame) -> Bool[np.ndarray, " n"]:
         """Which answers (property, confidence) are confident enough."""
         return answers["confidence"].to_numpy(dtype=np.float64) >= self.of(answers["property"])
+
+    def proposed(self, best: pd.DataFrame) -> pd.DataFrame:
+        """Of the best values of missing cells (property, confidence, applies) those to write into a catalogue."""
+        return best[self.passed(best) & (best["applies"].to_numpy(dtype=np.float64) >= LIKELY)]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it: null for NaN."""

@@ -15,6 +15,7 @@ from analysis import complete as command
 from analysis.answers import answers_of, link_completion
 from analysis.cells import cells_of
 from analysis.complete import Arguments, complete
+from analysis.selective import LIKELY
 from analysis.splits import Asked, calibrate_part, splits_of
 from graphstore import Store
 from k3m import ranks, trained_items
@@ -205,11 +206,14 @@ def test_confidences_are_as_often_right_as_they_say(calibrated: tuple[Path, Stor
     assert sums.to_numpy() == pytest.approx(np.ones(len(sums)))
 
 
-def test_only_what_reaches_the_precision_is_written_with_its_confidence(calibrated: tuple[Path, Store]) -> None:
+def test_only_what_reaches_the_precision_and_likely_applies_is_written_with_its_confidence(
+    calibrated: tuple[Path, Store],
+) -> None:
     folder, store = calibrated
     table = pd.read_parquet(folder / "completions.parquet")
     firsts = table[(table["split"] == "missing") & (table["rank"] == 1)]
-    own = firsts[firsts["property"] != "colour"].sort_values(["item", "property"], ignore_index=True)
+    likely = (firsts["property"] != "colour") & (firsts["applies"] >= LIKELY)
+    own = firsts[likely].sort_values(["item", "property"], ignore_index=True)
     assert 0 < len(own) < len(firsts)
     columns = ["item", "property", "value", "confidence"]
     assert _proposed(store)[columns].equals(own[columns])

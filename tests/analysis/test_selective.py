@@ -91,3 +91,8 @@ def test_it_comes_back_from_json() -> None:
     again = Thresholds.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False)))
     assert again.table().equals(found.table())
     assert np.isnan(again.pooled)
+
+
+def test_what_most_likely_does_not_apply_is_not_written_however_sure_its_value() -> None:
+    best = pd.DataFrame({"property": "waterproof", "confidence": [1.0, 1.0, 0.8], "applies": [0.08, 0.6, 0.9]})
+    assert list(Thresholds(0.95, 0.9, 100).proposed(best).index) == [1]
