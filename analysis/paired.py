@@ -40,11 +40,14 @@ class Arguments:
 
 
 def paired(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """A row a triple: item, property, value, split, and what A (first) and B (second) score.
+    """A row a triple of the splits that both ranked: item, property, value, split, and what A (first) and B (second)
+    score.
 
     Raises:
         ValueError: where the two are not of the same triples.
     """
+    common = set(first["split"]) & set(second["split"])
+    first, second = (ranks[ranks["split"].isin(common)] for ranks in (first, second))
     both = first.merge(second, on=KEY, suffixes=("_a", "_b"), validate="one_to_one")
     if not len(both) == len(first) == len(second):
         raise ValueError(f"the ranks are of other triples: {len(first)} and {len(second)}, {len(both)} of both")

@@ -24,6 +24,7 @@ from analysis.answers import OURS
 from analysis.previous import Previous
 from analysis.report_charts import STATES, label
 from analysis.report_levels import SURE, curve_of, splits_of, start_of, steps_of
+from analysis.selective import LIKELY
 from graphstore import Store
 from k3m.ranks import link_metrics
 
@@ -185,12 +186,13 @@ def _counted(changed: pd.DataFrame | None, tables: Mapping[str, report_tables.Ta
 
 
 def glance(findings: Findings, num_items: int, num_cold: int) -> dict[str, str]:
-    """The figures at the page's head, by their names."""
+    """The figures at the page's head, by their names; at a precision are those that --write would write."""
     found = {"items": f"{num_items:,}", "missing facts with a proposal": f"{len(findings.best):,}"}
     if findings.thresholds is not None and "confidence" in findings.best:
         asked = findings.thresholds[np.isclose(findings.thresholds["precision"], SURE)]
         least = findings.best["property"].map(asked.drop_duplicates("property").set_index("property")["confidence"])
-        number = int((findings.best["confidence"] >= least).sum())  # a NaN is not reached
+        sure = findings.best["confidence"] >= least  # a NaN is not reached
+        number = int((sure & (findings.best.get("applies", 1.0) >= LIKELY)).sum())
         found[f"of them at {SURE:.0%} precision"] = f"{number:,}"
     for split, figures in findings.metrics["link_completion"].items():
         found[f"Hits@1 on {split}"] = f"{figures['hits_at_1']:.3f}"

@@ -57,6 +57,11 @@ def test_ranks_of_other_triples_are_refused() -> None:
         paired(_ranks([1, 1], "cc"), _ranks([1, 1, 1], "ccc"), "mrr")
 
 
+def test_a_split_that_one_of_them_did_not_rank_is_left_out() -> None:
+    first = pd.concat([_ranks([1, 1], "cc"), _ranks([1], "c").assign(split="cold")])
+    assert paired(first, _ranks([1, 2], "cc"), "mrr")["split"].tolist() == ["test", "test"]
+
+
 def test_the_command_lists_what_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, ranks in (("a", [1.0, 1, 2, 4]), ("b", [2.0, 1, 1, 2])):
         _ranks(ranks, "ccss").to_parquet(tmp_path / f"{name}.parquet")
