@@ -1,5 +1,5 @@
-"""`python -m k3m.finetune --run RUN --store STORE --task classify|align|answer --data FILE|auto --out DIR`: tune a model
-for a downstream task (paper.md section 3), evaluate it on the task's test part.
+"""`python -m k3m.finetune --run RUN --store STORE --task classify|align|answer --data FILE|auto --out DIR`: tune a
+model for a downstream task (paper.md section 3), evaluate it on the task's test part.
 
 DIR then holds metrics.json (figures of valid and test), outcomes.parquet (a row an example of test: its group, and
 whether it was right), history.jsonl, and the tuned model, which `k3m predict` loads. `--model` names a baseline in the
@@ -9,14 +9,13 @@ place of K3M.
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import tyro
 
 import graphstore
-import k3m
 from graphstore import Store
 from k3m.tasks import align, answer, classify, models, tune
 from k3m.tasks.config import TaskConfig
@@ -40,7 +39,8 @@ class Arguments:
     """A table without a header, tab-separated: item, label, split (classify), item, other item, 0 or 1, split (align),
     item, property, value, split (answer); split is train, valid or test. auto: made from the store."""
     run: Path | None = None
-    """Folder of the pretrained run; for a baseline it names sizes, front ends and vocabulary."""
+    """Folder of the pretrained run. Of a baseline: its own (python -m k3m.baselines.pretraining makes one), or a run of
+    K3M, whose sizes, front ends and vocabulary it then takes."""
     model: str = models.K3M_NAME
     """k3m, or a baseline's name."""
     label: str = "category"
@@ -57,6 +57,8 @@ class Arguments:
     """Examples of test at most, drawn; 0: all."""
     seed: int = 0
     """Of all that is drawn."""
+    set: tuple[str, ...] = ()
+    """A baseline from scratch: settings over those of the run or the preset small: section.key=value ..."""
     tuning: TaskConfig = field(default_factory=TaskConfig)
     """Further settings of the training; those above go before."""
 
@@ -72,14 +74,11 @@ def _data(arguments: Arguments, store: Store) -> TaskData:
         return from_file(arguments.task, Path(arguments.data), store)
     if arguments.task == "classify":
         return classify.from_store(store, arguments.label, arguments.seed)
-    make = align.from_store if arguments.task == "align" else answer.from_store
-    return make(store, arguments.seed)
+    return align.from_store(store, arguments.seed) if arguments.task == "align" else answer.from_store(store)
 
 
 def settings_of(arguments: Arguments) -> TaskConfig:
     """As the command line has them."""
-    from dataclasses import replace
-
     mode = "frozen" if arguments.frozen else arguments.tuning.mode
     return replace(
         arguments.tuning,
@@ -105,9 +104,8 @@ def finetune(arguments: Arguments, store: Store) -> dict[str, Any]:
     """Tune, evaluate, save; what metrics.json holds."""
     if (arguments.out / "metrics.json").exists():
         raise ValueError(f"{arguments.out} holds a tuned model already: name another folder")
-    run = None if arguments.run is None else k3m.load(arguments.run)
     data, settings = data_of(arguments, store), settings_of(arguments)
-    tuned = models.tuned_by(arguments.model, data, store, settings, run)
+    tuned = models.tuned_by(arguments.model, data, store, settings, arguments.run, arguments.set)
     tuned.save(arguments.out)
     found, test = figures(tuned, data, store)
     sizes = {name: len(data.part(name)) for name in ("train", "valid", "test")}

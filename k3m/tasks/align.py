@@ -12,7 +12,7 @@ from graphstore import Store
 from k3m import rng
 from k3m.tasks.classify import parts_of
 from k3m.tasks.config import TaskConfig
-from k3m.tasks.data import COLUMNS, Examples, TaskData, examples_of
+from k3m.tasks.data import Examples, TaskData, examples_of
 from k3m.tasks.heads import Perceptron
 
 
@@ -49,7 +49,7 @@ def from_store(store: Store, seed: int = 0) -> TaskData:
     if positive.empty:
         raise ValueError(f"{store.location} has no two items of one group: name the pairs in a file (--data FILE)")
     table = pd.concat([positive, _negative(items, positive, seed)], ignore_index=True)
-    return TaskData("align", **examples_of("align", table[[*COLUMNS["align"], "group"]]))
+    return TaskData("align", *examples_of("align", table))
 
 
 def _positive(items: pd.DataFrame) -> pd.DataFrame:
@@ -64,17 +64,17 @@ def _positive(items: pd.DataFrame) -> pd.DataFrame:
 def _negative(items: pd.DataFrame, positive: pd.DataFrame, seed: int) -> pd.DataFrame:
     """For each positive pair its first item with one of another group, of its split and (where there is one) its
     category."""
-    rows = []
-    by_split = dict(iter(items.groupby("split")))
-    by_both = dict(iter(items.groupby(["split", "category"], dropna=False)))
-    for pair in positive.itertuples(index=False):
-        for pool in (by_both.get((pair.split, pair.category)), by_split[pair.split]):
-            others = None if pool is None else pool.loc[pool["group"] != pair.group, "id"]
-            if others is not None and len(others):
-                draw = rng.uniform(rng.item_keys([pair.item], seed, "another item"), np.array([0]))[0]
-                rows.append((pair.item, others.iloc[int(draw * len(others))], 0, pair.split, pair.group))
-                break
-    return pd.DataFrame(rows, columns=["item", "other", "label", "split", "group"])
+    rows: list[dict[str, object]] = []
+    pools = {str(name): pool for name, pool in items.groupby("split")}
+    for pair in positive.to_dict("records"):
+        others = pools[pair["split"]]
+        others = others[others["group"] != pair["group"]]
+        alike = others[others["category"] == pair["category"]]
+        pool = (alike if len(alike) else others)["id"].to_numpy(dtype=object)
+        if len(pool):
+            draw = rng.uniform(rng.item_keys([pair["item"]], seed, "another item"), np.array([0]))[0]
+            rows.append(pair | {"other": pool[int(draw * len(pool))], "label": 0})
+    return pd.DataFrame(rows, columns=list(positive))
 
 
 def best_threshold(scores: Float[np.ndarray, " n"], labels: Int64[np.ndarray, " n"]) -> float:

@@ -54,7 +54,7 @@ def questions_of(examples: Examples, template: str | None = None) -> list[str]:
     return [TEMPLATES[nth].format(name) for nth, name in zip(draws, properties, strict=True)]
 
 
-def from_store(store: Store, seed: int = 0, most: int = 50_000) -> TaskData:
+def from_store(store: Store, most: int = 50_000) -> TaskData:
     """Questions about kept-back triples: splits `test`, the part of `valid` to select by, and for training at most
     `most` training triples of the same properties. None of these is about a property that `valid` or `test` asks of an
     item of the same group.
@@ -75,9 +75,9 @@ def from_store(store: Store, seed: int = 0, most: int = 50_000) -> TaskData:
     kept = set(zip(*_columns(table[table["split"] != "train"]), strict=True))
     clash = np.array([pair in kept for pair in zip(*_columns(table), strict=True)]) & (table["split"] == "train")
     table = table[~clash]
-    parts = examples_of("answer", table)
-    parts["train"] = parts["train"].first(most, seed)
-    return TaskData("answer", **parts, **answer_frames(store, table))  # type: ignore[arg-type]
+    candidates, known = answer_frames(store, table)
+    train, valid, test_part = examples_of("answer", table)
+    return TaskData("answer", train.first(most, "train"), valid, test_part, candidates=candidates, known=known)
 
 
 def _columns(table: pd.DataFrame) -> tuple[Sequence[str], Sequence[str]]:

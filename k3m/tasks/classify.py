@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from graphstore import Store
 from k3m import rng
 from k3m.tasks.config import TaskConfig
-from k3m.tasks.data import COLUMNS, Examples, TaskData, examples_of, group_names
+from k3m.tasks.data import Examples, TaskData, examples_of, group_names
 from k3m.tasks.heads import Perceptron
 
 LEAST = 20
@@ -58,7 +58,7 @@ def from_store(store: Store, label: str = "category", seed: int = 0) -> TaskData
     is_field = label in store.item_fields()
     return TaskData(
         "classify",
-        **examples_of("classify", table[[*COLUMNS["classify"], "group"]]),
+        *examples_of("classify", table),
         classes=classes,
         hidden_fields=(label,) if is_field else (),
         hidden_properties=() if is_field else (label,),

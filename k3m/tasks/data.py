@@ -124,7 +124,7 @@ def from_table(task: Task, table: pd.DataFrame, store: Store, **more: Any) -> Ta
             raise ValueError(f"labels of alignment are 0 and 1 (got {wrong[0]!r})")
         table = table.assign(label=table["label"].astype(np.int64))
     table = table.assign(group=group_names(store, table["item"]))
-    return TaskData(task, **examples_of(task, table), **more)
+    return TaskData(task, *examples_of(task, table), **more)
 
 
 def require_splits(table: pd.DataFrame) -> None:
@@ -136,13 +136,13 @@ def require_splits(table: pd.DataFrame) -> None:
         raise ValueError(f"the task needs examples of every split (got none of {', '.join(missing)})")
 
 
-def examples_of(task: Task, table: pd.DataFrame) -> dict[Part, Examples]:
-    """The parts of a table with columns split and group."""
-    own = [name for name in COLUMNS[task] if name != "split"]
-    return {
-        name: Examples(task, table.loc[table["split"] == name, [*own, "group"]].reset_index(drop=True))
-        for name in PARTS
-    }
+def examples_of(task: Task, table: pd.DataFrame) -> tuple[Examples, Examples, Examples]:
+    """Train, valid and test of a table with columns split and group."""
+    own = [*(name for name in COLUMNS[task] if name != "split"), "group"]
+    train, valid, test = (
+        Examples(task, table.loc[table["split"] == name, own].reset_index(drop=True)) for name in PARTS
+    )
+    return train, valid, test
 
 
 def from_file(task: Task, path: Path, store: Store) -> TaskData:
@@ -163,17 +163,18 @@ def from_file(task: Task, path: Path, store: Store) -> TaskData:
 
 
 def _with_answers(table: pd.DataFrame, store: Store) -> TaskData:
-    return from_table("answer", table, store, **answer_frames(store, table))
+    candidates, known = answer_frames(store, table)
+    return from_table("answer", table, store, candidates=candidates, known=known)
 
 
-def answer_frames(store: Store, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def answer_frames(store: Store, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """`candidates` and `known` of the questions in a table with columns item and property."""
     counted = store.value_counts().to_pandas()
     candidates = counted.loc[counted["property"].isin(set(table["property"])), ["property", "value"]]
     items = store.item_ords(pd.unique(table["item"]).tolist())
     known = store.triples_of(items, (None, *store.counts().splits)).to_pandas()[["item", "property", "value"]]
     known = known[known["property"].isin(set(table["property"]))]
-    return {"candidates": candidates.reset_index(drop=True), "known": known.reset_index(drop=True)}
+    return candidates.reset_index(drop=True), known.reset_index(drop=True)
 
 
 def group_names(store: Store, items: Iterable[str]) -> Shaped[np.ndarray, " n"]:

@@ -1,47 +1,83 @@
 """Models by name: K3M, and every baseline; made for a task, or read from the folder of one that was tuned."""
 
-import copy
+from collections.abc import Sequence
 from pathlib import Path
 
+import k3m
 from graphstore import Store
+from k3m.baselines import pretraining
+from k3m.baselines.model import Baseline
+from k3m.baselines.presets import PRESETS
 from k3m.checkpoint import WEIGHTS, load_weights
 from k3m.config import Config
 from k3m.model import K3M
-from k3m.run import Run
-from k3m.tasks import classify, tune
+from k3m.tasks import classify, folder, tune
 from k3m.tasks.config import TaskConfig
 from k3m.tasks.data import TaskData
 from k3m.tasks.encoders import ItemEncoder, K3MEncoder
-from k3m.tasks.folder import TaskInfo, read_info
 from k3m.tasks.neural import NeuralTuned
 from k3m.tasks.scoring import Tuned
 from k3m.tasks.view import QuestionTokenizer
+from k3m.text import TextTokenizer
 from k3m.text_encoders import load_architecture
 
 K3M_NAME = "k3m"
+NAMES = (K3M_NAME, *PRESETS)
 
 
-def tuned_by(name: str, data: TaskData, source: Store, config: TaskConfig, run: Run | None = None) -> Tuned:
+def tuned_by(
+    name: str,
+    data: TaskData,
+    source: Store,
+    config: TaskConfig,
+    run: Path | None = None,
+    settings: Sequence[str] = (),
+) -> Tuned:
     """The model of this name, tuned for the task.
 
     Args:
         source: what train and valid are read from.
-        run: of K3M; for a baseline it names the sizes, front ends and vocabulary.
+        run: the folder of a run of K3M, or of a pretrained baseline. A baseline that is given a run of K3M begins from
+            scratch, at its sizes, with its front ends and vocabulary; with none, at those of the preset `small`.
+        settings: of a baseline from scratch, section.key=value over these.
 
     Raises:
         ValueError: for a name that is none, K3M without a run, a model that has seen the label.
         NotRun: for a model that cannot be had here.
     """
-    if name != K3M_NAME:
-        raise ValueError(f"--model must be one of {K3M_NAME} (got {name!r})")
+    if name not in NAMES:
+        raise ValueError(f"--model must be one of {', '.join(NAMES)} (got {name!r})")
+    make = _k3m if name == K3M_NAME else _baseline
+    encoder, tokenizer, seen, origin = make(name, source, config, run, settings)
+    if data.task == "classify":
+        data = classify.unseen(data, source, encoder.config.visible.fields, seen)
+    own = QuestionTokenizer(tokenizer.tokenizer)
+    return tune.tune(name, encoder, own, data, source, config, origin)
+
+
+Made = tuple[ItemEncoder, TextTokenizer, Sequence[str], dict[str, object]]
+"""Encoder, tokenizer, properties that its pretraining saw, where it comes from."""
+
+
+def _k3m(name: str, source: Store, config: TaskConfig, run: Path | None, settings: Sequence[str]) -> Made:
     if run is None:
         raise ValueError("k3m is tuned from a run: name one (--run RUN; python -m k3m.train makes one)")
-    if data.task == "classify":
-        data = classify.unseen(data, source, run.visible, run.candidates.properties)
-    encoder = K3MEncoder(copy.deepcopy(run.model), config.cross)
-    encoder.pretrained, encoder.architecture = True, load_architecture(run.directory)
-    origin = {"run": str(run.directory), "weights": run.fingerprint}
-    return tune.tune(name, encoder, QuestionTokenizer(run.tokenizer.tokenizer), data, source, config, origin)
+    if settings:
+        raise ValueError("k3m has the settings of its run: leave --set out")
+    found = k3m.load(run)
+    encoder = K3MEncoder(found.model, config.cross)
+    encoder.pretrained, encoder.architecture = True, load_architecture(run)
+    return encoder, found.tokenizer, found.candidates.properties, {"run": str(run), "weights": found.fingerprint}
+
+
+def _baseline(name: str, source: Store, config: TaskConfig, run: Path | None, settings: Sequence[str]) -> Made:
+    if run is not None and (run / folder.NAME).is_file():
+        if settings:
+            raise ValueError(f"{name} has the settings of {run}: leave --set out")
+        encoder, tokenizer, info = pretraining.load(run, name)
+        return encoder, tokenizer, info["properties"], {"run": str(run), **info}
+    encoder, tokenizer = pretraining.fresh(name, source, run, settings)
+    return encoder, tokenizer, (), {"from": "scratch", "sizes": str(run) if run else "small"}
 
 
 def load(directory: Path) -> Tuned:
@@ -51,18 +87,15 @@ def load(directory: Path) -> Tuned:
         NotTuned: for a folder that holds none.
         CheckpointError: weights that do not fit.
     """
-    info = read_info(directory)
+    info = folder.read_info(directory)
     tokenizer = QuestionTokenizer.load(directory / "tokenizer.json")
-    config = Config.load(directory / "config.toml")
-    encoder = encoder_of(info, config, tokenizer, directory)
+    config, architecture = Config.load(directory / "config.toml"), load_architecture(directory)
+    encoder: ItemEncoder
+    if info.name == K3M_NAME:
+        encoder = K3MEncoder(K3M(config, tokenizer.vocabulary, architecture), info.config.cross)
+    else:
+        encoder = Baseline(PRESETS[info.name], config, tokenizer.vocabulary, architecture)
+    encoder.architecture = architecture
     tuned = NeuralTuned(encoder, tokenizer, info)
     load_weights(tuned.whole, directory / WEIGHTS)
     return tuned
-
-
-def encoder_of(info: TaskInfo, config: Config, tokenizer: QuestionTokenizer, directory: Path) -> ItemEncoder:
-    """With fresh weights."""
-    architecture = load_architecture(directory)
-    encoder = K3MEncoder(K3M(config, tokenizer.vocabulary, architecture), info.config.cross)
-    encoder.architecture = architecture
-    return encoder

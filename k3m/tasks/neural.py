@@ -4,7 +4,7 @@ Legend: n examples, k items an example, C classes, A answers, D width.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ class NeuralTuned:
     def device(self) -> torch.device:
         return device_of(self.encoder.config.train.device)
 
-    def scores(self, examples: Examples, source: Store) -> Float[np.ndarray, "n *_"]:
+    def scores(self, examples: Examples, source: Store) -> Float[np.ndarray, "n ..."]:
         """See `scoring.Tuned`.
 
         Raises:
@@ -86,7 +86,7 @@ class NeuralTuned:
         return found
 
     @torch.inference_mode()
-    def _scores(self, examples: Examples, source: Store) -> Float[np.ndarray, "n *_"]:
+    def _scores(self, examples: Examples, source: Store) -> Float[np.ndarray, "n ..."]:
         self.encoder.eval(), self.head.eval()
         if self.config.cross:
             parts = [self.head(self.encoder.encode_pairs(batch)[:, None]) for batch in self.batches(examples, source)]
@@ -167,7 +167,7 @@ def head_of(info: TaskInfo, width: int) -> nn.Module:
     return PairHead(width, info.config) if info.task == "align" else AnswerHead(width, info.config)
 
 
-def info_of(name: str, data: TaskData, config: TaskConfig, origin: dict[str, Any] | None = None) -> TaskInfo:
+def info_of(name: str, data: TaskData, config: TaskConfig, origin: Mapping[str, object] | None = None) -> TaskInfo:
     """What a tuned model keeps of its task.
 
     Args:
@@ -182,5 +182,5 @@ def info_of(name: str, data: TaskData, config: TaskConfig, origin: dict[str, Any
         classes=data.classes,
         answers=tuple(data.answers.tolist()),
         hidden_properties=data.hidden_properties,
-        origin=origin or {},
+        origin=dict(origin or {}),
     )

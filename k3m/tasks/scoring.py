@@ -18,18 +18,24 @@ class NotRun(ValueError):
 
 
 class Tuned(Protocol):
-    """A model tuned for a task: K3M or a baseline.
+    """A model tuned for a task: K3M or a baseline."""
 
-    Attributes:
-        name: k3m, or the baseline's.
-        threshold: align: the score from which a pair is one product; chosen on validation.
-    """
-
-    task: Task
-    name: str
     threshold: float
+    """align: the score from which a pair is one product; chosen on validation."""
+    template: str | None
+    """answer: a question's wording, {} for the property; None: drawn among those of training."""
+    history: list[dict[str, float]]
+    """Of the training, a line a validation."""
 
-    def scores(self, examples: Examples, source: Store) -> Float[ndarray, "n *_"]:
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def name(self) -> str:
+        """k3m, or the baseline's."""
+        ...
+
+    def scores(self, examples: Examples, source: Store) -> Float[ndarray, "n ..."]:
         """classify: [n, C] log-odds; align: [n] log-odds; answer: [n, A] in the order of the task's answers.
 
         Args:

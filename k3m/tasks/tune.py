@@ -10,21 +10,25 @@ Nothing random is kept between steps: order, dropout and drawn answers of a step
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from time import monotonic
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from tqdm import tqdm
 
 from graphstore import Store
 from k3m import rng
+from k3m.batch import ProductBatch
+from k3m.config import OptimConfig
 from k3m.losses import NonFiniteLoss
 from k3m.optimisation import parameter_groups, uses_bf16
 from k3m.tasks import align, answer, classify
@@ -32,9 +36,11 @@ from k3m.tasks.config import TaskConfig
 from k3m.tasks.data import Examples, Part, TaskData
 from k3m.tasks.encoders import ItemEncoder, moved
 from k3m.tasks.neural import NeuralTuned, info_of
+from k3m.tasks.schedule import rate_at
 from k3m.tasks.scoring import Tuned
 from k3m.tasks.view import QuestionTokenizer
 
+Rows: TypeAlias = NDArray[np.int64]
 CHOSEN_BY = {"classify": "accuracy", "align": "f1", "answer": "mrr"}
 """The figure on valid by which a training stops and keeps its weights."""
 
@@ -84,7 +90,7 @@ def tune(
     data: TaskData,
     source: Store,
     config: TaskConfig,
-    origin: dict[str, object] | None = None,
+    origin: Mapping[str, object] | None = None,
 ) -> NeuralTuned:
     """Train an encoder with a head for the task, or the head alone; the weights that are best on valid are kept.
 
@@ -122,8 +128,8 @@ class Tuning:
         due = self.config.valid_every or self.steps_per_epoch
         bar = tqdm(total=self.steps, desc=f"{self.tuned.name} {self.data.task}", unit="step", smoothing=0.05)
         with bar:
-            for step, rows, vectors in self._batches():
-                loss = self._step(step, rows, vectors)
+            for step, rows, read in self._batches():
+                loss = self._step(step, rows, read)
                 bar.update()
                 bar.set_postfix(loss=f"{loss:.3f}", best=f"{best:.4f}")
                 late = self._share(step + 1) >= 1
@@ -140,6 +146,7 @@ class Tuning:
                     break
         if kept is not None:
             self._trained().load_state_dict(kept)
+            self.tuned.encoder.train()  # what it remembers of strings was encoded by the last weights, not these
 
     def _trained(self) -> torch.nn.Module:
         return self.tuned.head if self.frozen else self.tuned.whole
@@ -155,8 +162,6 @@ class Tuning:
 
     def _groups(self) -> list[dict[str, object]]:
         """What was pretrained, and what is new, each with its learning rate."""
-        from k3m.config import OptimConfig
-
         optim = OptimConfig(weight_decay=self.config.weight_decay)
         encoder, head = self.tuned.encoder, self.tuned.head
         old = {id(weights) for weights in encoder.old()} if encoder.pretrained else set()
@@ -168,32 +173,29 @@ class Tuning:
             group | {"lr": rates[known]} for known, part in parts.items() for group in parameter_groups(part, optim)
         ]
 
-    def _batches(self) -> Iterator[tuple[int, Int64[np.ndarray, " b"], Callable[[], Tensor]]]:
-        """(step, rows of train, what gives their vectors [b, k, D])."""
+    def _batches(self) -> Iterator[tuple[int, Rows, ProductBatch | None]]:
+        """(step, rows of train, their items, none where vectors are known)."""
         size, step = self.config.batch_size, 0
         for epoch in range(self.config.epochs):
             order = rng.order(len(self.train), self.config.seed, "order", epoch)
-            read = self._from_cache(order) if self.frozen else self._from_stream(order)
-            for first, vectors in zip(range(0, len(order), size), read, strict=True):
-                yield step, order[first : first + size], vectors
+            read = self._stream(order) if not self.frozen else iter([None] * self.steps_per_epoch)
+            for first, batch in zip(range(0, len(order), size), read, strict=True):
+                yield step, order[first : first + size], batch
                 step += 1
 
-    def _from_cache(self, order: Int64[np.ndarray, " n"]) -> Iterator[Callable[[], Tensor]]:
-        for first in range(0, len(order), self.config.batch_size):
-            rows = torch.from_numpy(order[first : first + self.config.batch_size]).to(self.tuned.device)
-            yield lambda rows=rows: self.vectors[rows]
-
-    def _from_stream(self, order: Int64[np.ndarray, " n"]) -> Iterator[Callable[[], Tensor]]:
-        """Of the tuned model's own batches; each row is one example, or two of a pair."""
-        encoder, times = self.tuned.encoder, self.data.train.items.shape[1]
-        view = self.tuned.view(self.train, self.source)
+    def _stream(self, order: Rows) -> Iterator[ProductBatch]:
+        """Batches of the examples in this order; an example is one item, or two of a pair."""
+        times = self.train.items.shape[1]
         items = (order[:, None] * times + np.arange(times)).ravel()
-        for batch in self.tuned.stream(view).evaluation(items):
-            own = moved(encoder, batch)
-            if self.config.cross:
-                yield lambda own=own: encoder.encode_pairs(own)[:, None]
-            else:
-                yield lambda own=own: encoder.encode(own).unflatten(0, (-1, times))
+        for batch in self.tuned.stream(self.tuned.view(self.train, self.source)).evaluation(items):
+            yield moved(self.tuned.encoder, batch)
+
+    def _vectors(self, rows: Rows, read: ProductBatch | None) -> Float[Tensor, "b k D"]:
+        if read is None:
+            return self.vectors[torch.from_numpy(rows).to(self.tuned.device)]
+        if self.config.cross:
+            return self.tuned.encoder.encode_pairs(read)[:, None]
+        return self.tuned.encoder.encode(read).unflatten(0, (len(rows), -1))
 
     def _read_once(self) -> None:
         """The vectors of all that is read, of train, valid and the answers."""
@@ -204,19 +206,18 @@ class Tuning:
                 found = self.tuned.answer_vectors()
             self.answers = found.clone()
 
-    def _step(self, step: int, rows: Int64[np.ndarray, " b"], vectors: Callable[[], Tensor]) -> float:
+    def _step(self, step: int, rows: Rows, read: ProductBatch | None) -> float:
         torch.manual_seed(rng.torch_seed(self.config.seed, step, "dropout"))
         self.tuned.encoder.train(not self.frozen), self.tuned.head.train()
         share = self._share(step)
-        rate = min((share + 1 / self.steps) / self.config.warmup if self.config.warmup else 1.0, 1.0)
-        rate = min(rate, (1 - share) / max(1e-9, 1 - self.config.warmup))
+        rate = rate_at(share, 1 / self.steps, self.config.warmup)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = rate * peak
         device = self.tuned.device
         with torch.autocast(
             device.type, torch.bfloat16, enabled=uses_bf16(self.tuned.encoder.config.train.precision, device)
         ):
-            loss = self._loss(step, rows, vectors())
+            loss = self._loss(step, rows, self._vectors(rows, read))
         if not isfinite(loss.item()):
             raise NonFiniteLoss(f"{self.tuned.name}, step {step}: the loss is {loss.item()}")
         self.optimizer.zero_grad(set_to_none=True)
@@ -226,7 +227,7 @@ class Tuning:
         self.optimizer.step()
         return loss.item()
 
-    def _loss(self, step: int, rows: Int64[np.ndarray, " b"], vectors: Tensor) -> Tensor:
+    def _loss(self, step: int, rows: Rows, vectors: Float[Tensor, "b k D"]) -> Tensor:
         head, device = self.tuned.head, self.tuned.device
         if self.data.task == "answer":
             purpose = (self.config.seed, step)
