@@ -44,10 +44,10 @@ class AnswerHead(nn.Module):
         return self.out(gelu(item[:, None] + answer[None]))[..., 0]
 
 
-def questions_of(examples: Examples, template: str | None = None) -> list[str]:
-    """What is asked, in words; of several templates, one is drawn for each example."""
+def questions_of(examples: Examples, template: str = "") -> list[str]:
+    """What is asked, in words; "": of several templates, one is drawn for each example."""
     properties = examples.table["property"].tolist()
-    if template is not None:
+    if template:
         return [template.format(name) for name in properties]
     keys = rng.item_keys(examples.table["item"].to_numpy(dtype=object), "template")
     draws = (rng.uniform(keys, np.arange(len(keys))) * len(TEMPLATES)).astype(int)

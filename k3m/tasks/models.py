@@ -1,11 +1,12 @@
 """Models by name: K3M, and every baseline; made for a task, or read from the folder of one that was tuned."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import k3m
 from graphstore import Store
-from k3m.baselines import pretraining
+from k3m.baselines import clip, pretraining, tfidf
 from k3m.baselines.model import Baseline
 from k3m.baselines.presets import PRESETS
 from k3m.checkpoint import WEIGHTS, load_weights
@@ -15,14 +16,14 @@ from k3m.tasks import classify, folder, tune
 from k3m.tasks.config import TaskConfig
 from k3m.tasks.data import TaskData
 from k3m.tasks.encoders import ItemEncoder, K3MEncoder
-from k3m.tasks.neural import NeuralTuned
+from k3m.tasks.neural import NeuralTuned, info_of
 from k3m.tasks.scoring import Tuned
 from k3m.tasks.view import QuestionTokenizer
 from k3m.text import TextTokenizer
 from k3m.text_encoders import load_architecture
 
 K3M_NAME = "k3m"
-NAMES = (K3M_NAME, *PRESETS)
+NAMES = (K3M_NAME, *PRESETS, tfidf.NAME, clip.NAME)
 
 
 def tuned_by(
@@ -47,12 +48,33 @@ def tuned_by(
     """
     if name not in NAMES:
         raise ValueError(f"--model must be one of {', '.join(NAMES)} (got {name!r})")
+    if name == tfidf.NAME:
+        return _tfidf(data, source, config)
+    if name == clip.NAME:
+        return _clip(data, source, config, settings)
     make = _k3m if name == K3M_NAME else _baseline
     encoder, tokenizer, seen, origin = make(name, source, config, run, settings)
     if data.task == "classify":
         data = classify.unseen(data, source, encoder.config.visible.fields, seen)
     own = QuestionTokenizer(tokenizer.tokenizer)
     return tune.tune(name, encoder, own, data, source, config, origin)
+
+
+def _tfidf(data: TaskData, source: Store, config: TaskConfig) -> Tuned:
+    if data.task == "classify":
+        data = classify.unseen(data, source, (), ())
+    tuned = tfidf.TfidfTuned.tuned(info_of(tfidf.NAME, data, config), data, source)
+    tune.with_threshold(tuned, data, source)
+    return tuned
+
+
+def _clip(data: TaskData, source: Store, config: TaskConfig, settings: Sequence[str]) -> Tuned:
+    """A linear head over frozen vectors, whatever the config says."""
+    encoder = clip.ClipEncoder.of(Config.from_preset("small", ["image.front=open_clip", *settings]))
+    linear = replace(config, mode="frozen", cross=False, single=True)
+    # Its text has its own tokenizer: this one is never asked.
+    words = QuestionTokenizer(TextTokenizer.learn(["a product"], 100).tokenizer)
+    return tune.tune(clip.NAME, encoder, words, data, source, linear, {"from": "open_clip"}, clip.ClipTuned)
 
 
 Made = tuple[ItemEncoder, TextTokenizer, Sequence[str], dict[str, object]]
@@ -88,14 +110,20 @@ def load(directory: Path) -> Tuned:
         CheckpointError: weights that do not fit.
     """
     info = folder.read_info(directory)
+    if info.name == tfidf.NAME:
+        return tfidf.TfidfTuned.load(directory)
     tokenizer = QuestionTokenizer.load(directory / "tokenizer.json")
     config, architecture = Config.load(directory / "config.toml"), load_architecture(directory)
     encoder: ItemEncoder
+    if info.name == clip.NAME:
+        tuned: NeuralTuned = clip.ClipTuned(clip.ClipEncoder.of(config), tokenizer, info)
+        load_weights(tuned.kept, directory / WEIGHTS)
+        return tuned
     if info.name == K3M_NAME:
         encoder = K3MEncoder(K3M(config, tokenizer.vocabulary, architecture), info.config.cross)
     else:
         encoder = Baseline(PRESETS[info.name], config, tokenizer.vocabulary, architecture)
     encoder.architecture = architecture
     tuned = NeuralTuned(encoder, tokenizer, info)
-    load_weights(tuned.whole, directory / WEIGHTS)
+    load_weights(tuned.kept, directory / WEIGHTS)
     return tuned

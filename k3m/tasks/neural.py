@@ -6,7 +6,6 @@ Legend: n examples, k items an example, C classes, A answers, D width.
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,13 +21,13 @@ from k3m.optimisation import device_of
 from k3m.ranks import check_finite
 from k3m.streaming import Stream
 from k3m.tasks.align import PairHead
-from k3m.tasks.answer import AnswerHead, questions_of
+from k3m.tasks.answer import AnswerHead
 from k3m.tasks.classify import ClassHead
 from k3m.tasks.config import TaskConfig
 from k3m.tasks.data import Examples, Task, TaskData
 from k3m.tasks.encoders import ItemEncoder, moved
 from k3m.tasks.folder import TaskInfo, write_info
-from k3m.tasks.view import ExampleStore, QuestionTokenizer
+from k3m.tasks.view import ExampleStore, QuestionTokenizer, example_view
 from k3m.text_encoders import save_architecture
 
 NO_CANDIDATES = Candidates(
@@ -122,17 +121,12 @@ class NeuralTuned:
 
     def view(self, examples: Examples, source: Store) -> ExampleStore:
         """The examples as items: those of one example follow each other."""
-        rows = source.item_ords(examples.items.ravel().tolist())
-        if self.task != "answer":
-            return self._view(rows, source)
-        names = pd.Index(source.property_names(), dtype=object)
-        asked = names.get_indexer(pd.Index(examples.table["property"], dtype=object))  # NONE where there is none
-        return self._view(rows, source, questions=questions_of(examples, self.template), asked=asked.astype(np.int64))
+        return example_view(examples, source, self.info.hidden_properties, self.template or "")
 
-    def _view(self, rows: Int64[np.ndarray, " m"], source: Store, **more: Any) -> ExampleStore:
+    def _view(self, rows: Int64[np.ndarray, " m"], source: Store) -> ExampleStore:
+        """Items without questions."""
         names = source.property_names()
-        hidden = [names.index(name) for name in self.info.hidden_properties if name in names]
-        return ExampleStore(source, rows, hidden=hidden, **more)
+        return ExampleStore(source, rows, hidden=[names.index(p) for p in self.info.hidden_properties if p in names])
 
     def stream(self, view: ExampleStore) -> Stream:
         config, size = self.encoder.config, self.config.batch_size * (2 if self.task == "align" else 1)
@@ -151,6 +145,11 @@ class NeuralTuned:
         """All that has weights."""
         return nn.ModuleDict({"encoder": self.encoder, "head": self.head})
 
+    @property
+    def kept(self) -> nn.Module:
+        """What of it is saved."""
+        return self.whole
+
     def save(self, directory: Path) -> None:
         """Weights, settings, tokenizer, and what the task knows: all that `models.load` needs."""
         write_info(directory, self.info)
@@ -158,7 +157,7 @@ class NeuralTuned:
         (directory / "config.toml").write_text(self.encoder.config.to_toml(), encoding="utf-8")
         if self.encoder.architecture is not None:
             save_architecture(directory, self.encoder.architecture)
-        save_weights(self.whole, directory / WEIGHTS)
+        save_weights(self.kept, directory / WEIGHTS)
 
 
 def head_of(info: TaskInfo, width: int) -> nn.Module:

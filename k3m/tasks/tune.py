@@ -91,6 +91,7 @@ def tune(
     source: Store,
     config: TaskConfig,
     origin: Mapping[str, object] | None = None,
+    kind: type[NeuralTuned] = NeuralTuned,
 ) -> NeuralTuned:
     """Train an encoder with a head for the task, or the head alone; the weights that are best on valid are kept.
 
@@ -98,7 +99,7 @@ def tune(
         NonFiniteLoss: before the optimiser would spread it over the weights.
     """
     torch.manual_seed(rng.torch_seed(config.seed, "head"))
-    tuned = NeuralTuned(encoder, tokenizer, info_of(name, data, config, origin))
+    tuned = kind(encoder, tokenizer, info_of(name, data, config, origin))
     encoder.requires_grad_(config.mode == "whole")
     Tuning(tuned, data, source).fit()
     with_threshold(tuned, data, source)

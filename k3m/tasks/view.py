@@ -11,12 +11,15 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from graphstore import Store, UnsupportedQuery
 from graphstore.store import Edges, Neighbours
 from graphstore.tables import Ints
 from graphstore.view import StoreView
+from k3m.tasks.answer import questions_of
+from k3m.tasks.data import Examples
 from k3m.text import OF, TextTokenizer
 
 NONE = -1
@@ -77,6 +80,24 @@ class ExampleStore(StoreView):
 
     def _value_edges(self, values: Ints, positions: Ints, without: Edges) -> Edges:
         raise UnsupportedQuery("examples are read with one hop (model.shared_values = false)")
+
+
+def example_view(
+    examples: Examples, source: Store, hidden_properties: Sequence[str] = (), template: str | None = None
+) -> ExampleStore:
+    """The items of the examples, those of one example one after the other; a question behind the title of `answer`
+    where `template` (see `answer.questions_of`) is "" or a wording, None for none.
+
+    The asked property is not shown in any case.
+    """
+    rows = source.item_ords(examples.items.ravel().tolist())
+    names = pd.Index(source.property_names(), dtype=object)
+    hidden = names.get_indexer(pd.Index(hidden_properties, dtype=object)).tolist()
+    if examples.task != "answer":
+        return ExampleStore(source, rows, hidden=hidden)
+    asked = names.get_indexer(pd.Index(examples.table["property"], dtype=object)).astype(np.int64)  # NONE for none
+    questions = None if template is None else questions_of(examples, template)
+    return ExampleStore(source, rows, questions, asked, hidden)
 
 
 class QuestionTokenizer(TextTokenizer):

@@ -10,9 +10,10 @@ from graphstore import Store
 from graphstore.view import StoreView
 from k3m.tasks import models, tune
 from k3m.tasks.data import TaskData
-from tests.k3m.tasks.conftest import QUICK, SMALL, run, store, tasks  # noqa: F401  fixtures
+from tests.k3m.tasks.conftest import QUICK, SMALL, catalogue, store_of, tasks_of, untrained
 
 NEURAL = (models.K3M_NAME, *models.PRESETS)
+EVERY = (*NEURAL, "tfidf")
 TASKS = ("classify", "align", "answer")
 
 
@@ -24,8 +25,9 @@ def tuned(name: str, task: str, made: tuple[Store, dict[str, TaskData], Path], *
 
 
 @pytest.fixture(scope="module")
-def made(store: Store, tasks: dict[str, TaskData], run: Path) -> tuple[Store, dict[str, TaskData], Path]:  # noqa: F811
-    return store, tasks, run
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, TaskData], Path]:
+    store = store_of(catalogue())
+    return store, tasks_of(store), untrained(store, tmp_path_factory.mktemp("runs") / "run")
 
 
 class Bare(StoreView):
@@ -46,7 +48,7 @@ class Bare(StoreView):
         )
 
 
-@pytest.mark.parametrize("name", NEURAL)
+@pytest.mark.parametrize("name", EVERY)
 def test_scores_have_the_task_s_shape_and_survive_a_saved_folder(
     name: str,
     made: tuple[Store, dict[str, TaskData], Path],
@@ -63,7 +65,7 @@ def test_scores_have_the_task_s_shape_and_survive_a_saved_folder(
         assert tune.evaluate(loaded, data[task], source).metrics == tune.evaluate(model, data[task], source).metrics
 
 
-@pytest.mark.parametrize("name", NEURAL)
+@pytest.mark.parametrize("name", EVERY)
 def test_batch_mates_and_padding_change_nothing(name: str, made: tuple[Store, dict[str, TaskData], Path]) -> None:
     source, data, _ = made
     model, test = tuned(name, "classify", made), data["classify"].test
@@ -72,15 +74,16 @@ def test_batch_mates_and_padding_change_nothing(name: str, made: tuple[Store, di
     assert np.allclose(together, alone, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NEURAL)
+@pytest.mark.parametrize("name", EVERY)
 def test_an_item_of_which_nothing_is_there_has_finite_scores(
     name: str, made: tuple[Store, dict[str, TaskData], Path]
 ) -> None:
     source, data, _ = made
-    model = tuned(name, "align", made, cross=True)
+    model = tuned(name, "align", made, cross=name in NEURAL)
     assert np.isfinite(model.scores(data["align"].test, Bare(source))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["k3m", "vilbert_pkg", "lxmert", "vlbert", "text_pkg"])
 def test_sixteen_items_can_be_learnt_by_heart(name: str, made: tuple[Store, dict[str, TaskData], Path]) -> None:
     """One of each layout."""

@@ -52,6 +52,10 @@ def split(n: int) -> list[str]:
 
 @pytest.fixture(scope="session")
 def tasks(store: Store) -> dict[str, TaskData]:
+    return tasks_of(store)
+
+
+def tasks_of(store: Store) -> dict[str, TaskData]:
     return {"classify": classes(store), "align": pairs(store), "answer": questions(store)}
 
 
