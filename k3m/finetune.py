@@ -1,6 +1,8 @@
 """`python -m k3m.finetune --run RUN --store STORE --task classify|align|answer --data FILE|auto --out DIR`: tune a
 model for a downstream task (paper.md section 3), evaluate it on the task's test part.
 
+A text-only alignment set (`--data FOLDER` with train.txt, valid.txt and test.txt, `k3m.tasks.er`) needs no store.
+
 DIR then holds metrics.json (figures of valid and test), outcomes.parquet (a row an example of test: its group, and
 whether it was right), history.jsonl, and the tuned model, which `k3m predict` loads. `--model` names a baseline in the
 place of K3M.
@@ -8,8 +10,9 @@ place of K3M.
 
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,10 @@ import tyro
 
 import graphstore
 from graphstore import Store
-from k3m.tasks import align, answer, classify, models, tune
+from k3m.tasks import align, answer, classify, er, models, tune
 from k3m.tasks.config import TaskConfig
-from k3m.tasks.data import Task, TaskData, from_file
-from k3m.tasks.scoring import Tuned
+from k3m.tasks.data import PARTS, Task, TaskData, from_file
+from k3m.tasks.scoring import NotRun, Tuned
 
 AUTO = "auto"
 
@@ -37,7 +40,8 @@ class Arguments:
     """A snapshot's folder, a Ladybug file, or neo4j://user@host:port/database (password: K3M_NEO4J_PASSWORD)."""
     data: str = AUTO
     """A table without a header, tab-separated: item, label, split (classify), item, other item, 0 or 1, split (align),
-    item, property, value, split (answer); split is train, valid or test. auto: made from the store."""
+    item, property, value, split (answer); split is train, valid or test. auto: made from the store. A folder with
+    train.txt, valid.txt and test.txt is a text-only alignment set, which needs no store."""
     run: Path | None = None
     """Folder of the pretrained run. Of a baseline: its own (python -m k3m.baselines.pretraining makes one), or a run of
     K3M, whose sizes, front ends and vocabulary it then takes."""
@@ -63,10 +67,25 @@ class Arguments:
     """Further settings of the training; those above go before."""
 
 
-def data_of(arguments: Arguments, store: Store) -> TaskData:
-    """The task, from a file or from the store."""
-    found = _data(arguments, store)
-    return found.limited(train=arguments.most_train, test=arguments.most_test)
+@contextmanager
+def opened(arguments: Arguments) -> Iterator[tuple[Store, TaskData]]:
+    """The store, and the task, from a file, the store, or a folder that has both.
+
+    Raises:
+        ValueError: where neither a store nor such a folder is named.
+    """
+    limits = {"train": arguments.most_train, "test": arguments.most_test}
+    if not arguments.store:
+        if not er.is_folder(Path(arguments.data)) or arguments.task != "align":
+            raise ValueError(
+                "name a store (--store STORE); only alignment does without, of a folder (--data FOLDER) with "
+                "train.txt, valid.txt and test.txt"
+            )
+        store, data = er.from_folder(Path(arguments.data))
+        yield store, data.limited(**limits)
+        return
+    with graphstore.open(arguments.store) as store:
+        yield store, _data(arguments, store).limited(**limits)
 
 
 def _data(arguments: Arguments, store: Store) -> TaskData:
@@ -100,29 +119,40 @@ def figures(tuned: Tuned, data: TaskData, store: Store) -> tuple[dict[str, Any],
     return found, test
 
 
-def finetune(arguments: Arguments, store: Store) -> dict[str, Any]:
+def finetune(arguments: Arguments, store: Store, data: TaskData) -> dict[str, Any]:
     """Tune, evaluate, save; what metrics.json holds."""
     if (arguments.out / "metrics.json").exists():
         raise ValueError(f"{arguments.out} holds a tuned model already: name another folder")
-    data, settings = data_of(arguments, store), settings_of(arguments)
-    tuned = models.tuned_by(arguments.model, data, store, settings, arguments.run, arguments.set)
+    sizes = {name: len(data.part(name)) for name in PARTS}
+    told = {"model": arguments.model, "task": data.task, "examples": sizes, "store": store.location}
+    try:
+        tuned = models.tuned_by(arguments.model, data, store, settings_of(arguments), arguments.run, arguments.set)
+    except NotRun as error:
+        return _written(arguments.out, told | {"not_run": str(error)})
     tuned.save(arguments.out)
     found, test = figures(tuned, data, store)
-    sizes = {name: len(data.part(name)) for name in ("train", "valid", "test")}
-    told = {"model": arguments.model, "task": data.task, "examples": sizes, "store": store.location} | found
+    told |= {"tuning": asdict(tuned.info.config), "origin": tuned.info.origin} | found
     test.outcomes.to_parquet(arguments.out / "outcomes.parquet", index=False)
     lines = [json.dumps(line) + "\n" for line in tuned.history]
     (arguments.out / "history.jsonl").write_text("".join(lines), encoding="utf-8")
-    # Last: its presence says that the rest is there.
-    (arguments.out / "metrics.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    return _written(arguments.out, told)
+
+
+def _written(directory: Path, told: dict[str, Any]) -> dict[str, Any]:
+    """Last: its presence says that the rest is there."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "metrics.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     return told
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module."""
     arguments = tyro.cli(Arguments, args=argv, prog="k3m finetune")
-    with graphstore.open(arguments.store) as store:
-        found = finetune(arguments, store)
+    with opened(arguments) as (store, data):
+        found = finetune(arguments, store, data)
+    if "not_run" in found:
+        print(f"{arguments.out}: {arguments.model}, {arguments.task}: {found['not_run']}")
+        return 0
     shown = "  ".join(f"{name} {value:.4f}" for name, value in found["test"].items() if name != "n")
     print(f"{arguments.out}: {arguments.model}, {arguments.task}, test n = {found['test']['n']}: {shown}")
     return 0

@@ -128,6 +128,7 @@ class TfidfTuned:
     """See `scoring.Tuned`."""
 
     name = NAME
+    visible: tuple[str, ...] = ()
 
     def __init__(self, info: TaskInfo, words: Words, regressions: dict[str, Regression]) -> None:
         self.info, self.words, self.regressions = info, words, regressions

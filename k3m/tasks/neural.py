@@ -59,6 +59,10 @@ class NeuralTuned:
         return self.info.task
 
     @property
+    def visible(self) -> tuple[str, ...]:
+        return self.encoder.config.visible.fields
+
+    @property
     def config(self) -> TaskConfig:
         return self.info.config
 

@@ -11,6 +11,7 @@ from numpy import ndarray
 
 from graphstore import Store
 from k3m.tasks.data import Examples, Task
+from k3m.tasks.folder import TaskInfo
 
 
 class NotRun(ValueError):
@@ -26,6 +27,16 @@ class Tuned(Protocol):
     """answer: a question's wording, {} for the property; None: drawn among those of training."""
     history: list[dict[str, float]]
     """Of the training, a line a validation."""
+
+    @property
+    def info(self) -> TaskInfo:
+        """What it keeps of its task."""
+        ...
+
+    @property
+    def visible(self) -> tuple[str, ...]:
+        """Item fields that it reads, beyond title and image."""
+        ...
 
     @property
     def task(self) -> Task: ...
