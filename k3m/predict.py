@@ -56,7 +56,9 @@ def predict(tuned: Tuned, source: Store, asked: pd.DataFrame, top: int = 10) -> 
     """Of the items (column item), pairs (item, other) or questions (item, property) in `asked`."""
     lacking = [name for name in COLUMNS[tuned.task] if name not in ("label", "value", "split") and name not in asked]
     if lacking:
-        raise ValueError(f"{tuned.task} asks for the columns {', '.join(lacking)} (got {', '.join(asked)})")
+        raise ValueError(
+            f"{tuned.task} asks for the columns {', '.join(lacking)} (got {', '.join(map(str, asked.columns))})"
+        )
     examples = Examples(
         tuned.task, asked.reset_index(drop=True).assign(label=0, value="", group=asked["item"].tolist())
     )

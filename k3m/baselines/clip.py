@@ -35,8 +35,6 @@ class ClipEncoder(ItemEncoder):
         prepare: a photograph to the model's pixels; tokenize: texts to its tokens.
     """
 
-    pretrained = True
-
     def __init__(
         self,
         model: Any,

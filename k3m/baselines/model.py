@@ -73,8 +73,12 @@ class Baseline(ItemEncoder):
 
     Args:
         config: as `Preset.config` gives it.
-        architecture: of a pretrained text encoder, which takes the place of the layers of words alone.
+        architecture: of a pretrained text encoder, which takes the place of the layers of words alone; of a text model,
+            of all of its layers.
     """
+
+    pretrained = False
+    """Whether its objectives have trained it (`baselines.pretraining`)."""
 
     def __init__(
         self, preset: Preset, config: Config, vocabulary: Vocabulary, architecture: dict[str, Any] | None = None
@@ -91,7 +95,8 @@ class Baseline(ItemEncoder):
             front, layers = image_front(config.image), scaled(preset.image, config)
             self.image_encoder = ImageEncoder(front, sizes.image_size, layers, sizes.dropout)
             self.image_side = nn.Embedding(2, self.image_width)
-        self.mixer = preset.mixer(sizes, scaled(preset.mixed, config))
+        given = architecture is not None and not preset.reads_images
+        self.mixer = preset.mixer(sizes, 0 if given else scaled(preset.mixed, config))
         self.mlm_head = MaskedLanguageHead(sizes.width, self.text_encoder.embedding)
         if "mom" in preset.objectives:
             self.mom_head = MaskedObjectHead(self.image_width, front.target)
@@ -123,7 +128,9 @@ class Baseline(ItemEncoder):
         return (states[:, 1:] * own).sum(1) / own.sum(1)
 
     def old(self) -> list[nn.Parameter]:
-        return list(self.parameters())
+        if self.pretrained:
+            return list(self.parameters())
+        return [] if self.architecture is None else list(self.text_encoder.parameters())
 
     def _objects(
         self, batch: ProductBatch, zeroed: Bool[Tensor, "B P"] | None

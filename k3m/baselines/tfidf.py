@@ -109,7 +109,8 @@ class Regression:
         classes = np.unique(labels)
         if len(classes) == 1:
             return cls(np.zeros((1, rows.shape[1])), np.zeros(1), classes)
-        model = LogisticRegression(C=10.0, max_iter=150).fit(rows, labels)
+        # As words: scikit-learn takes many different numbers for a regression's.
+        model = LogisticRegression(C=10.0, max_iter=150).fit(rows, np.char.zfill(labels.astype(str), 9))
         weights, bias = model.coef_, model.intercept_
         if len(classes) == 2:
             weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2

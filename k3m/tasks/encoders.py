@@ -22,13 +22,11 @@ class ItemEncoder(nn.Module):
     Attributes:
         width: D.
         config: of its stream, which says what a batch holds.
-        pretrained: whether its weights were trained before the task.
         architecture: of a pretrained text encoder.
     """
 
     width: int
     config: Config
-    pretrained: bool = False
     architecture: dict[str, Any] | None = None
 
     def encode(self, batch: ProductBatch) -> Float[Tensor, "B D"]:
@@ -44,7 +42,7 @@ class ItemEncoder(nn.Module):
         raise NotImplementedError
 
     def old(self) -> list[nn.Parameter]:
-        """What pretraining has trained, where there was one."""
+        """What was trained before the task, and takes the lower learning rate."""
         raise NotImplementedError
 
 

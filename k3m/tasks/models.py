@@ -88,7 +88,7 @@ def _k3m(name: str, source: Store, config: TaskConfig, run: Path | None, setting
         raise ValueError("k3m has the settings of its run: leave --set out")
     found = k3m.load(run)
     encoder = K3MEncoder(found.model, config.cross)
-    encoder.pretrained, encoder.architecture = True, load_architecture(run)
+    encoder.architecture = load_architecture(run)
     return encoder, found.tokenizer, found.candidates.properties, {"run": str(run), "weights": found.fingerprint}
 
 

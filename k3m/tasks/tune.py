@@ -100,7 +100,8 @@ def tune(
     """
     torch.manual_seed(rng.torch_seed(config.seed, "head"))
     tuned = kind(encoder, tokenizer, info_of(name, data, config, origin))
-    encoder.requires_grad_(config.mode == "whole")
+    if config.mode == "frozen":
+        encoder.requires_grad_(False)
     Tuning(tuned, data, source).fit()
     with_threshold(tuned, data, source)
     return tuned
@@ -165,7 +166,7 @@ class Tuning:
         """What was pretrained, and what is new, each with its learning rate."""
         optim = OptimConfig(weight_decay=self.config.weight_decay)
         encoder, head = self.tuned.encoder, self.tuned.head
-        old = {id(weights) for weights in encoder.old()} if encoder.pretrained else set()
+        old = {id(weights) for weights in encoder.old()}
         parts = {True: torch.nn.ParameterList(), False: torch.nn.ParameterList()}
         for weights in [*encoder.parameters(), *head.parameters()]:
             parts[id(weights) in old].append(weights)

@@ -23,7 +23,9 @@ def shop() -> Store:
             "group": [f"g{number // 3}" for number in range(60)],
         }
     )
-    rows = [(item, "colour", ("red", "blue")[number % 2], None) for number, item in enumerate(ids)]
+    rows: list[tuple[str, str, str, str | None]] = [
+        (item, "colour", ("red", "blue")[number % 2], None) for number, item in enumerate(ids)
+    ]
     rows += [
         (item, "size", ("S", "L")[number % 2], ("valid", "test", None)[number % 3]) for number, item in enumerate(ids)
     ]

@@ -58,8 +58,8 @@ def test_a_question_is_read_behind_the_title_and_never_cut(run: Path, store: Sto
     tuned.template = "what is the {}?"
     batch = next(tuned.batches(data.train.take([0, 1]), store))
     words = tuned.tokenizer
-    question = [words.vocabulary.sep, *words._encoded(f"what is the {data.train.table.loc[0, 'property']}?")]
-    title = store.item_features(store.item_ords([data.train.table.loc[0, "item"]]), ("title",))["title"][0]
+    question = [words.vocabulary.sep, *words._encoded(f"what is the {data.train.table['property'].iloc[0]}?")]
+    title = store.item_features(store.item_ords([str(data.train.table["item"].iloc[0])]), ("title",))["title"][0]
     expected = [words.vocabulary.cls, *(words._encoded(title) if title else []), *question]
     assert [token for token in batch.title[0].tolist() if token != words.vocabulary.pad] == expected
     short = words.titles([f"{'long ' * 50}\x1fwhat is the colour?"], 16)[0].tolist()
@@ -106,7 +106,8 @@ def test_a_field_above_the_label_and_a_property_of_its_words_are_refused() -> No
     triples = pd.DataFrame({"item": items["id"], "property": "sort", "value": items["kind"].str.upper()})
     store = graphstore.from_tables(items, triples.iloc[:30], images=tables.images)
     part = pd.DataFrame({"item": items["id"], "label": [n % 4 for n in range(40)], "group": items["id"]})
-    data = TaskData("classify", *[Examples("classify", part)] * 3, classes=("scarf", "hat", "shoe", "belt"))
+    examples = Examples("classify", part)
+    data = TaskData("classify", examples, examples, examples, classes=("scarf", "hat", "shoe", "belt"))
     with pytest.raises(ValueError, match="'above'"):
         unseen(data, store, ("title", "image", "above"), ())
     with pytest.raises(ValueError, match="'sort'"):
