@@ -23,7 +23,7 @@ from tests.k3m.tasks.conftest import SMALL, catalogue, store_of
 @pytest.fixture(scope="module")
 def read() -> tuple[Store, TextTokenizer, Config]:
     store = store_of(catalogue())
-    config = PRESETS["text_pkg"].config(Config.from_preset("small", SMALL))
+    config = PRESETS["vilbert_pkg"].config(Config.from_preset("small", SMALL))
     return store, learn_tokenizer(store, config), config
 
 
