@@ -103,3 +103,26 @@ def masked(tokens: Int[Tensor, " F"], vocabulary: Vocabulary) -> tuple[Int[Tenso
     changed = torch.where(kind < 0.8, vocabulary.mask, torch.where(kind < 0.9, random, tokens))
     asked = draw < MASKED
     return torch.where(asked, changed, tokens), torch.where(asked, tokens, IGNORED)
+
+
+def soft_positions(words: Words) -> Int[Tensor, "R L"]:
+    """K-BERT's (Liu et al., AAAI 2020, section 3.3): the sentence is counted without its branches, and every branch
+    goes on from what it hangs on, here [CLS], the item."""
+    place = torch.arange(words.tokens.shape[1], device=words.tokens.device).expand_as(words.tokens)
+    branch = words.triple // 2
+    begins = branch != torch.cat([torch.full_like(branch[:, :1], -1), branch[:, :-1]], dim=1)
+    first = torch.where(begins, place, 0).cummax(1).values
+    sentence = (words.kind == TITLE).cumsum(1) - 1
+    return torch.where(words.kind == TITLE, sentence, 1 + place - first)
+
+
+def visible_matrix(words: Words, vocabulary: Vocabulary) -> Bool[Tensor, "R L L"]:
+    """K-BERT's (section 3.4): a word sees those of its own branch and what that hangs on; the sentence sees itself; a
+    triple changes no word but through [CLS]. A token sees itself in any case: padding has something to look at."""
+    branch, sentence = words.triple // 2, (words.kind == TITLE) & words.mask
+    root = sentence & (words.tokens == vocabulary.cls)
+    same_branch = (branch[:, :, None] == branch[:, None]) & (branch >= 0)[:, :, None]
+    same_side = words.side[:, :, None] == words.side[:, None]
+    hangs = same_side & (branch >= 0)[:, :, None] & root[:, None]
+    seen = (sentence[:, :, None] & sentence[:, None]) | same_branch | hangs | hangs.transpose(1, 2)
+    return seen & words.mask[:, None] | torch.eye(seen.shape[1], dtype=torch.bool, device=seen.device)

@@ -142,7 +142,9 @@ class OneStream(Mixer):
             x = layer(x, mask)
         return x[:, :length], self.widen(x[:, length:]), x[:, 0]
 
-    def read(self, text: Float[Tensor, "R L D"], text_mask: Bool[Tensor, "R L"]) -> Float[Tensor, "R L D"]:
+    def read(
+        self, text: Float[Tensor, "R L D"], text_mask: Bool[Tensor, "R L"] | Bool[Tensor, "R L L"]
+    ) -> Float[Tensor, "R L D"]:
         text = text + self.kind.weight[0]
         for layer in self.layers:
             text = layer(text, text_mask)
@@ -165,3 +167,17 @@ class TokenVisualStream(OneStream):
         image_mask: Bool[Tensor, "R M"],
     ) -> Mixed:
         return super().forward(text + self.visual(image[:, :1]), text_mask, image, image_mask)
+
+
+class TreeStream(OneStream):
+    """K-BERT: words alone, each of which sees what its visible matrix lets it."""
+
+    def forward(
+        self,
+        text: Float[Tensor, "R L D"],
+        text_mask: Bool[Tensor, "R L L"],
+        image: Float[Tensor, "R M G"],
+        image_mask: Bool[Tensor, "R M"],
+    ) -> Mixed:
+        text = self.read(text, text_mask)
+        return text, image, text[:, 0]

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from k3m.baselines.inputs import LONGEST, Words, words_of
+from k3m.baselines.inputs import LONGEST, Words, soft_positions, visible_matrix, words_of
 from k3m.baselines.layers import Mixed, Mixer
 from k3m.batch import ProductBatch
 from k3m.config import Config
@@ -47,6 +47,8 @@ class Preset:
     """mlm: words that are masked; mom: objects that are; match: whether title and photograph are one item's."""
     one_masked: bool = False
     """At a step either words or objects are masked, never both."""
+    tree: bool = False
+    """Triples are branches of the sentence, with positions of their own and a visible matrix."""
 
     def config(self, base: Config) -> Config:
         """Of its stream and sizes: the base's, less what it does not read."""
@@ -84,6 +86,10 @@ class Baseline(ItemEncoder):
         self, preset: Preset, config: Config, vocabulary: Vocabulary, architecture: dict[str, Any] | None = None
     ) -> None:
         super().__init__()
+        if preset.tree and architecture is not None:
+            raise ValueError(
+                "kbert numbers its words itself, which no pretrained text encoder takes: it is from scratch"
+            )
         sizes = config.model
         self.preset, self.config, self.vocabulary, self.width = preset, config, vocabulary, sizes.width
         self.architecture = architecture
@@ -142,8 +148,11 @@ class Baseline(ItemEncoder):
         return self.image_encoder(batch.photographs, zeroed)
 
     def _mix(self, words: Words, image: Float[Tensor, "R M G"], image_mask: Bool[Tensor, "R M"]) -> Mixed:
-        states = self.text_encoder(words.tokens) + self.kind(words.kind) + self.side(words.side)
-        return self.mixer(states, words.mask, image, image_mask)
+        marks = self.kind(words.kind) + self.side(words.side)
+        if self.preset.tree:
+            states = self.text_encoder(words.tokens, soft_positions(words)) + marks
+            return self.mixer(states, visible_matrix(words, self.vocabulary), image, image_mask)
+        return self.mixer(self.text_encoder(words.tokens) + marks, words.mask, image, image_mask)
 
     # Pretraining
 

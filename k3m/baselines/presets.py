@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from k3m.baselines.layers import CoAttentionMixer, CrossModalityMixer, OneStream, TokenVisualStream
+from k3m.baselines.layers import CoAttentionMixer, CrossModalityMixer, OneStream, TokenVisualStream, TreeStream
 from k3m.baselines.model import Preset
 
 VILBERT = Preset(
@@ -45,6 +45,13 @@ TEXT = Preset(
     reads_images=False,
     objectives=("mlm",),
 )
+KBERT = replace(
+    TEXT,
+    source="Liu et al., K-BERT, AAAI 2020: triples as branches of the sentence, soft positions, a visible matrix; here "
+    "every triple hangs on [CLS], since the item is the entity",
+    mixer=TreeStream,
+    tree=True,
+)
 VISUALBERT = Preset(
     source="Li et al., VisualBERT, 2019: one stream; masked words, whose photograph is whole, and matching",
     mixer=OneStream,
@@ -77,6 +84,7 @@ PRESETS: dict[str, Preset] = {
     "vlbert": VLBERT,
     "vlbert_pkg": replace(VLBERT, pkg=True),
     "text_pkg": TEXT,
+    "kbert": KBERT,
     "visualbert": VISUALBERT,
     "unicoder_vl": UNICODER_VL,
     "uniter": UNITER,

@@ -8,7 +8,7 @@ import torch
 
 from graphstore import Store
 from k3m.baselines import pretraining
-from k3m.baselines.inputs import KNOWLEDGE, TITLE, words_of
+from k3m.baselines.inputs import KNOWLEDGE, TITLE, Words, soft_positions, visible_matrix, words_of
 from k3m.baselines.layers import CrossModalityLayer
 from k3m.baselines.model import mismatched, scaled
 from k3m.baselines.presets import PRESETS
@@ -77,6 +77,23 @@ def test_half_of_the_photographs_are_another_item_s(read: tuple[Store, TextToken
     assert torch.equal(kept, matches)
     assert 5 < int((~matches).sum()) < 25  # of 29 that have a title and a photograph
     assert (batch.has_title & batch.photographs.present)[~matches].all()
+
+
+def test_a_branch_goes_on_from_the_item_and_sees_itself_and_the_item(
+    read: tuple[Store, TextTokenizer, Config],
+) -> None:
+    """[CLS] red [SEP] | p v | p v w, and padding."""
+    vocabulary = read[1].vocabulary
+    triple = torch.tensor([[-1, -1, -1, 0, 1, 2, 3, 3, -1]])
+    tokens = torch.tensor([[vocabulary.cls, 9, vocabulary.sep, 10, 11, 10, 12, 13, vocabulary.pad]])
+    mask, none = tokens != vocabulary.pad, torch.zeros_like(tokens)
+    words = Words(tokens, mask, torch.where(triple >= 0, KNOWLEDGE, TITLE), none, triple, none)
+    assert soft_positions(words)[0, :8].tolist() == [0, 1, 2, 1, 2, 1, 2, 3]
+    seen = visible_matrix(words, vocabulary)[0]
+    assert seen[0].tolist() == [True] * 8 + [False]
+    assert seen[1].tolist() == [True] * 3 + [False] * 6
+    assert seen[3].tolist() == [True, False, False, True, True, False, False, False, False]
+    assert seen[6].tolist() == [True, False, False, False, False, True, True, True, False]
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
