@@ -87,6 +87,10 @@ def _k3m(name: str, source: Store, config: TaskConfig, run: Path | None, setting
     if settings:
         raise ValueError("k3m has the settings of its run: leave --set out")
     found = k3m.load(run)
+    if found.config.model.shared_values:
+        raise ValueError(
+            f"{run} reads two hops, which would show an asked triple: tune one without model.shared_values"
+        )
     encoder = K3MEncoder(found.model, config.cross)
     encoder.architecture = load_architecture(run)
     return encoder, found.tokenizer, found.candidates.properties, {"run": str(run), "weights": found.fingerprint}

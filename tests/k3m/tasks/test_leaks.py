@@ -99,6 +99,12 @@ def test_a_run_that_saw_the_label_is_refused(
         models.tuned_by("k3m", labelled_by("fabric"), store, TaskConfig(), run)
 
 
+def test_a_run_of_two_hops_is_refused(store: Store, tasks: dict[str, TaskData], tmp_path: Path) -> None:
+    two = untrained(store, tmp_path / "two", "model.shared_values=true", "data.fan_out=4,4")
+    with pytest.raises(ValueError, match="two hops"):
+        models.tuned_by("k3m", tasks["answer"], store, TaskConfig(), two)
+
+
 def test_a_field_above_the_label_and_a_property_of_its_words_are_refused() -> None:
     tables = catalogue()
     items = tables.items.assign(above=["clothes" if number % 4 else "goods" for number in range(len(tables.items))])
