@@ -58,7 +58,7 @@ class Arguments:
     most_train: int = 0
     """Examples of train at most, drawn; 0: all."""
     most_test: int = 0
-    """Examples of test at most, drawn; 0: all."""
+    """Examples of test at most, and as many of valid, drawn; 0: all."""
     seed: int = 0
     """Of all that is drawn."""
     set: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ def opened(arguments: Arguments) -> Iterator[tuple[Store, TaskData]]:
     Raises:
         ValueError: where neither a store nor such a folder is named.
     """
-    limits = {"train": arguments.most_train, "test": arguments.most_test}
+    limits = {"train": arguments.most_train, "valid": arguments.most_test, "test": arguments.most_test}
     if not arguments.store:
         if not er.is_folder(Path(arguments.data)) or arguments.task != "align":
             raise ValueError(

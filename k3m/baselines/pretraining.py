@@ -26,13 +26,14 @@ from k3m.baselines.presets import PRESETS
 from k3m.candidates import Candidates
 from k3m.checkpoint import WEIGHTS, load_weights, save_weights
 from k3m.config import Config
+from k3m.image_encoders import TowerFront
 from k3m.losses import NonFiniteLoss
 from k3m.optimisation import device_of, parameter_groups, uses_bf16
 from k3m.streaming import Stream, learn_tokenizer
 from k3m.tasks.folder import NAME
 from k3m.tasks.schedule import rate_at
 from k3m.text import TextTokenizer
-from k3m.text_encoders import load_architecture, open_checkpoint, save_architecture
+from k3m.text_encoders import PretrainedEncoder, load_architecture, open_checkpoint, save_architecture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +94,12 @@ def _vocabulary(store: Store, config: Config, run: Path | None) -> tuple[TextTok
 
 
 def fill(encoder: Baseline) -> None:
-    """Front ends whose weights come from elsewhere."""
-    from k3m.model import load_pretrained
-
-    if encoder.preset.reads_images or encoder.architecture is not None:
-        load_pretrained(encoder)  # type: ignore[arg-type]  # it has the same two encoders
+    """Front ends whose weights come from elsewhere (as `k3m.model.load_pretrained`, of which a text model has one)."""
+    text, image = encoder.config.text, encoder.config.image
+    if isinstance(encoder.text_encoder, PretrainedEncoder):
+        encoder.text_encoder.load(text.checkpoint)
+    if encoder.preset.reads_images and isinstance(encoder.image_encoder.front, TowerFront) and image.weights:
+        encoder.image_encoder.front.load(image.tower, image.weights)
 
 
 def pretrain(encoder: Baseline, tokenizer: TextTokenizer, store: Store, max_minutes: float = 0.0) -> int:

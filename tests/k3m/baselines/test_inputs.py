@@ -132,3 +132,20 @@ def test_layers_are_the_paper_s_at_its_size_and_a_third_of_them_in_a_small_model
     paper = dataclasses.replace(small, text=dataclasses.replace(small.text, layers=12))
     assert [scaled(layers, paper) for layers in (9, 5, 0)] == [9, 5, 0]
     assert [scaled(layers, small) for layers in (9, 5, 12, 0)] == [3, 2, 4, 0]
+
+
+@pytest.mark.slow
+def test_a_text_model_may_be_a_pretrained_encoder_alone(read: tuple[Store, TextTokenizer, Config]) -> None:
+    from tests.k3m.test_text_encoders import MINILM
+
+    own = ["text.front=pretrained", f"text.checkpoint={MINILM}", "model.width=384"]
+    encoder, tokenizer = pretraining.fresh("text_pkg", read[0], settings=[*SMALL, *own])
+    assert encoder.longest == 512
+    assert len(encoder.old()) > 50
+    batch = next(iter(Stream(read[0], encoder.config, tokenizer).evaluation(np.array([1, 2]))))
+    words = words_of(batch, tokenizer.vocabulary)
+    with torch.no_grad():
+        encoder.eval()
+        states = encoder.text_encoder(words.tokens)
+        expected = states[:, 0] + encoder.kind.weight[0] + encoder.side.weight[0] + encoder.mixer.kind.weight[0]  # type: ignore[union-attr, operator, index]
+        assert torch.allclose(encoder.encode(batch), expected, atol=1e-5)
