@@ -147,5 +147,5 @@ def test_a_text_model_may_be_a_pretrained_encoder_alone(read: tuple[Store, TextT
     with torch.no_grad():
         encoder.eval()
         states = encoder.text_encoder(words.tokens)
-        expected = states[:, 0] + encoder.kind.weight[0] + encoder.side.weight[0] + encoder.mixer.kind.weight[0]  # type: ignore[union-attr, operator, index]
+        expected = states[:, 0] + encoder.kind.weight[0] + encoder.side.weight[0] + encoder.mixer.kind.weight[0]  # type: ignore[union-attr, index]
         assert torch.allclose(encoder.encode(batch), expected, atol=1e-5)
