@@ -13,9 +13,9 @@ class TaskConfig:
     """What is trained: the whole model, or the head alone over vectors that are computed once (frozen)."""
     cross: bool = False
     """align: read both items in one pass."""
-    pairs: Pairs = "concatenated"
-    """align: what the head is given, [c*_1 ; c*_2] as in the paper, or beside them |c*_1 - c*_2| and their product
-    (compared)."""
+    pairs: Pairs = "compared"
+    """align: what the head is given, [c*_1 ; c*_2] as in the paper (concatenated), or beside them |c*_1 - c*_2| and
+    their product (docs/log.md, Tasks)."""
     single: bool = False
     """A head of one layer; else it has one hidden layer."""
     dropout: float = 0.1
