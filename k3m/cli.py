@@ -15,6 +15,8 @@ COMMANDS = {
     "ingest": ("loaders.ingest", "read a catalogue's files into a store"),
     "map": ("loaders.map", "propose which column of a table is what, for k3m ingest table"),
     "train": ("k3m.train", "pretrain K3M on a store"),
+    "finetune": ("k3m.finetune", "tune a model for classification, alignment or question answering"),
+    "predict": ("k3m.predict", "what a tuned model says of new items"),
     "complete": ("analysis.complete", "rank values for missing and kept-back facts, write the report"),
     "update": ("k3m.update", "take changed files in, train on, complete what is new, say what is different"),
     "conflicts": ("analysis.conflicts", "find facts that a model which never trained on them finds improbable"),

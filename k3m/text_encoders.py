@@ -92,8 +92,10 @@ class WordPieceEncoder(TextEncoder):
         self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
         self.layers = nn.ModuleList(TransformerLayer(size, dropout) for _ in range(layers))
 
-    def forward(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
-        position = torch.arange(tokens.shape[1], device=tokens.device)
+    def forward(self, tokens: Int[Tensor, "B L"], position: Int[Tensor, "B L"] | None = None) -> Float[Tensor, "B L D"]:
+        """`position` of each token, where it is not its place."""
+        if position is None:
+            position = torch.arange(tokens.shape[1], device=tokens.device)
         x = self.dropout(self.norm(self.embedding(tokens) + self.position(position)))
         for layer in self.layers:
             x = layer(x, tokens != self.vocabulary.pad)

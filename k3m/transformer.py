@@ -27,12 +27,17 @@ class Attention(nn.Module):
         self.out = nn.Linear(inner, width)
 
     def forward(
-        self, queries: Float[Tensor, "B L D"], context: Float[Tensor, "B M D"], mask: Bool[Tensor, "B M"]
+        self,
+        queries: Float[Tensor, "B L D"],
+        context: Float[Tensor, "B M D"],
+        mask: Bool[Tensor, "B M"] | Bool[Tensor, "B L M"],
     ) -> Float[Tensor, "B L D"]:
+        """`mask` says for all queries alike, or for each, what it may look at."""
         q, k, v = self._split(self.query(queries)), self._split(self.key(context)), self._split(self.value(context))
+        seen = mask[:, None, None, :] if mask.dim() == 2 else mask[:, None]
         # Written out: titles and values are a few tokens long, where torch's fused kernel takes three times as long.
         scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])
-        weights = scores.masked_fill(~mask[:, None, None, :], -torch.inf).softmax(-1)
+        weights = scores.masked_fill(~seen, -torch.inf).softmax(-1)
         return self.out((weights.to(v.dtype) @ v).transpose(1, 2).flatten(2))
 
     def _split(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B H L d"]:
@@ -58,6 +63,8 @@ class TransformerLayer(nn.Module):
         self.norm_attention, self.norm_feed_forward = nn.LayerNorm(width), nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+    def forward(
+        self, x: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"] | Bool[Tensor, "B L L"]
+    ) -> Float[Tensor, "B L D"]:
         x = self.norm_attention(x + self.dropout(self.attention(x, x, mask)))
         return self.norm_feed_forward(x + self.dropout(self.feed_forward(x)))

@@ -11,6 +11,8 @@ COMMANDS = [
     "ingest",
     "map",
     "train",
+    "finetune",
+    "predict",
     "complete",
     "update",
     "conflicts",
