@@ -25,6 +25,8 @@ TITLES = {
 SETTINGS = {"train-clean": "trained clean, tested corrupt", "train-corrupt": "trained and tested corrupt"}
 AnyChart = TypeVar("AnyChart", alt.ConcatChart, alt.Chart)
 PER_ROW = 4
+LABEL = 72
+"""Width of a group of bars at least, for its name."""
 PIXELS = 2.0
 """Of a PNG, a unit of the picture."""
 
@@ -81,7 +83,8 @@ def bars(rows: pd.DataFrame, results: Results) -> alt.Chart | None:
     names = shown["protocol"] + [f" {ratio:.0%}" if ratio else "" for ratio in shown["ratio"]]
     shown = shown.assign(name=names)
     order = list(dict.fromkeys(shown["name"]))
-    chart = alt.Chart(shown, width=alt.Step(11), height=260).mark_bar()
+    models = shown["model"].nunique()
+    chart = alt.Chart(shown, width=len(order) * max(LABEL, 14 * models), height=260).mark_bar()
     chart = chart.encode(
         x=alt.X("name:N", title=None, sort=order, axis=alt.Axis(labelAngle=0)),
         xOffset=alt.XOffset("model:N", sort=list(results.study.models)),
@@ -105,13 +108,18 @@ def _shape(results: Results) -> alt.Shape:
 
 
 def _dash(results: Results) -> alt.StrokeDash:
-    dashes = [DASHES.get(model.kind, [1, 0]) for model in results.study.models.values()]
-    return alt.StrokeDash("model:N", title=None, scale=alt.Scale(domain=list(results.study.models), range=dashes))
+    dashes = [DASHES.get(results.study.models[name].kind, [1, 0]) for name in _run(results)]
+    return alt.StrokeDash("model:N", title=None, scale=alt.Scale(domain=_run(results), range=dashes))
+
+
+def _run(results: Results) -> list[str]:
+    """Models that have figures; what one looks like does not hang on which others have."""
+    return [name for name in results.study.models if name in set(results.tidy["model"])]
 
 
 def _scale(results: Results, values: list[str]) -> alt.Scale:
-    names = list(results.study.models)
-    return alt.Scale(domain=names, range=[values[place % len(values)] for place in range(len(names))])
+    every, names = list(results.study.models), _run(results)
+    return alt.Scale(domain=names, range=[values[every.index(name) % len(values)] for name in names])
 
 
 def _title(text: str) -> alt.TitleParams:

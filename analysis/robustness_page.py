@@ -65,7 +65,7 @@ def _what_was_run(results: Results) -> str:
     numbers = results.tidy.groupby("task", sort=False)["n"].max().to_dict()
     told = ", ".join(f"{task} {number:,}" for task, number in numbers.items())
     seeds = sorted({cell.seed for cell in study.cells})
-    refused = [f"- {model}, {task}: not run: {why}" for (task, model), why in results.refused.items()]
+    refused = [f"- {model}, {task}: {why}" for (task, model), why in results.refused.items()]
     done = sum(1 for _ in results.done())
     lines = [
         f"{done} of {len(study.cells)} cells are done; seeds {', '.join(map(str, seeds))}; test examples: {told}.",

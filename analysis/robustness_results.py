@@ -6,7 +6,7 @@ The figure of a task is the paper's: accuracy (classify), macro F1 (align), Rank
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -144,14 +144,21 @@ def difference(ours: pd.DataFrame, theirs: pd.DataFrame, task: str) -> tuple[flo
     numbers = [counts.sum(axis=1) if task == "align" else counts["all"] for counts in (ours, theirs)]
     if not numbers[0].equals(numbers[1]):
         raise ValueError(f"{task}: two models were judged on other examples: remove the cells of one of them")
-    own, other = ours.to_numpy(), theirs.to_numpy()
+    own, other = (counts.to_numpy(dtype=np.float64) for counts in (ours, theirs))
     values = [float(figure(sums.sum(0), task)) for sums in (own, other)]
-    weights = np.random.default_rng(0).multinomial(len(own), np.full(len(own), 1 / len(own)), size=DRAWS)
+    weights = _times_drawn(len(own))
     drawn = figure(weights @ own, task) - figure(weights @ other, task)
     low, high = np.quantile(drawn, [0.025, 0.975])
     gain, error = values[0] - values[1], float(drawn.std(ddof=1))
     p = 2 * float(norm.sf(abs(gain) / error)) if error > 0 else float(gain == 0)
     return int(numbers[0].sum()), *values, gain, float(low), float(high), p
+
+
+@lru_cache(maxsize=3)
+def _times_drawn(groups: int) -> Float[np.ndarray, "d g"]:
+    """How often each group is drawn, of every draw: the same for all cells of a task."""
+    drawn = np.random.default_rng(0).multinomial(groups, np.full(groups, 1 / groups), size=DRAWS)
+    return drawn.astype(np.float64)
 
 
 def judged(found: pd.DataFrame) -> pd.DataFrame:

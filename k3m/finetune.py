@@ -74,7 +74,6 @@ def opened(arguments: Arguments) -> Iterator[tuple[Store, TaskData]]:
     Raises:
         ValueError: where neither a store nor such a folder is named.
     """
-    limits = {"train": arguments.most_train, "valid": arguments.most_test, "test": arguments.most_test}
     if not arguments.store:
         if not er.is_folder(Path(arguments.data)) or arguments.task != "align":
             raise ValueError(
@@ -82,10 +81,19 @@ def opened(arguments: Arguments) -> Iterator[tuple[Store, TaskData]]:
                 "train.txt, valid.txt and test.txt"
             )
         store, data = er.from_folder(Path(arguments.data))
-        yield store, data.limited(**limits)
+        yield store, data.limited(**_limits(arguments))
         return
     with graphstore.open(arguments.store) as store:
-        yield store, _data(arguments, store).limited(**limits)
+        yield store, data_of(arguments, store)
+
+
+def data_of(arguments: Arguments, store: Store) -> TaskData:
+    """The task's examples, from a file or out of the store, no more than are asked for."""
+    return _data(arguments, store).limited(**_limits(arguments))
+
+
+def _limits(arguments: Arguments) -> dict[str, int]:
+    return {"train": arguments.most_train, "valid": arguments.most_test, "test": arguments.most_test}
 
 
 def _data(arguments: Arguments, store: Store) -> TaskData:
