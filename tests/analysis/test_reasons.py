@@ -108,7 +108,9 @@ def test_shares_add_up_and_triples_are_the_items_own(found: pd.DataFrame, store:
 
 def test_without_gates_there_are_no_gate_shares(store: Store, asked: pd.DataFrame, found: pd.DataFrame) -> None:
     gates = ["title_from_image", "image_from_title"]
-    assert found[gates].dropna().to_numpy().min() > 0
+    shares = found[gates].dropna().to_numpy()  # a hard gate may take nothing of an item
+    assert shares.min() >= 0
+    assert 0 < shares.mean() < 1
     mean = reasons(_predictor(store, "model.fusion=mean"), asked[:4], store.triples().to_pandas())
     assert mean[gates].isna().all(axis=None)
 
