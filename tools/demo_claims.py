@@ -47,7 +47,7 @@ def ablated(demo: Path, store: str, modality: str) -> dict[str, float]:
     """The same run evaluated without a modality, its report beside the demo's."""
     command = [sys.executable, "-m", "analysis.complete", "--run", "run", "--store", store, "--evaluate", "test"]
     report = f"report-without-{modality}"
-    options = ["--floors", "majority", "--without", modality, "--report", report]
+    options = ["--floors", "majority", "--without", modality, "--no-reasons", "--report", report]
     subprocess.run([*command, *options], cwd=demo, check=True)
     return mrr(groups(demo / report))
 
