@@ -123,7 +123,7 @@ def test_training_with_rejections_lowers_the_rejected_value(link: tuple[str, ...
     for weight in (0.0, 30.0):
         config = _config(*link, f"loss.rejected={weight}", "loss.mlm=0.0", "loss.mom=0.0")
         stream = _stream(config, 10)
-        torch.manual_seed(0)
+        torch.manual_seed(1)  # wool is near the top without it: what is a margin behind already is left alone
         model = K3M(config, stream.tokenizer.vocabulary)
         optimizer = torch.optim.Adam(model.parameters(), 3e-3)
         for epoch in range(10):
