@@ -74,7 +74,7 @@ class Service(nn.Module):
         strings, value, number = self._vectors(batch.strings), batch.triple_value, len(batch.triple_value)
         other = value[torch.randint(max(number, 1), (number,), device=value.device)]
         place = item + strings[batch.triple_property]
-        right, wrong = ((place - strings[rows]).abs().mean(1) for rows in (value, other))
+        right, wrong = ((place - strings[rows]).abs().sum(1) for rows in (value, other))
         false = ~self._known(batch, other)
         return Mean((relu(MARGIN + right - wrong) * false).sum(), int(false.sum()))
 
@@ -89,7 +89,7 @@ class Service(nn.Module):
         same = (self._wide(batch.strings)[batch.triple_property][:, None] == self.relations).all(-1) & self._there
         counted = same.new_zeros(len(batch.item), RELATIONS, dtype=torch.long).index_add(0, own, same.long())
         lacking = (counted == 0)[own] & self._there
-        distance = (self._transformed(item) - self._vectors(self.relations)).abs().mean(-1)  # [E, K]
+        distance = (self._transformed(item) - self._vectors(self.relations)).abs().sum(-1)  # [E, K]
         draw = torch.rand(distance.shape, device=distance.device).masked_fill(~lacking, -1.0).argmax(1, keepdim=True)
         right, wrong = (distance * same).sum(1), distance.gather(1, draw)[:, 0]
         asked = same.any(1) & lacking.any(1)
