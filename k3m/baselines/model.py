@@ -13,6 +13,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from k3m.baselines.inputs import LONGEST, Words, soft_positions, visible_matrix, words_of
 from k3m.baselines.layers import Mixed, Mixer
+from k3m.baselines.service import Service
+from k3m.baselines.visual_words import VisualWordFront
 from k3m.batch import ProductBatch
 from k3m.config import Config
 from k3m.front_ends import image_front
@@ -24,7 +26,7 @@ from k3m.tasks.encoders import ItemEncoder
 from k3m.text import Vocabulary
 from k3m.text_encoders import PretrainedEncoder, TextEncoder, WordPieceEncoder
 
-Objective = Literal["mlm", "mom", "match"]
+Objective = Literal["mlm", "mom", "match", "triple", "relation"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +46,24 @@ class Preset:
     """Whether the triples are spelt out behind the title."""
     reads_images: bool = True
     objectives: tuple[Objective, ...] = ("mlm", "mom")
-    """mlm: words that are masked; mom: objects that are; match: whether title and photograph are one item's."""
+    """mlm: words that are masked; mom: objects that are; match: whether title and photograph are one item's;
+    triple, relation: PKGM's two modules."""
     one_masked: bool = False
     """At a step either words or objects are masked, never both."""
     tree: bool = False
     """Triples are branches of the sentence, with positions of their own and a visible matrix."""
+    visual_words: bool = False
+    """Objects are words of a vocabulary that k-means makes."""
+    service: bool = False
+    """The triples are read as service vectors, which stand where objects would."""
+
+    @property
+    def reads_triples(self) -> bool:
+        return self.pkg or self.service
 
     def config(self, base: Config) -> Config:
         """Of its stream and sizes: the base's, less what it does not read."""
-        hidden = (*(() if self.reads_images else ("image",)), *(() if self.pkg else ("graph",)))
+        hidden = (*(() if self.reads_images else ("image",)), *(() if self.reads_triples else ("graph",)))
         return replace(
             base,
             visible=replace(base.visible, without=tuple(dict.fromkeys((*base.visible.without, *hidden)))),
@@ -98,10 +109,16 @@ class Baseline(ItemEncoder):
         self.kind, self.side = nn.Embedding(2, sizes.width), nn.Embedding(2, sizes.width)
         self.image_width = sizes.image_size.width
         if preset.reads_images:
-            front, layers = image_front(config.image), scaled(preset.image, config)
-            self.image_encoder = ImageEncoder(front, sizes.image_size, layers, sizes.dropout)
+            front = (
+                VisualWordFront(config.image, self.image_width) if preset.visual_words else image_front(config.image)
+            )
+            self.image_encoder = ImageEncoder(front, sizes.image_size, scaled(preset.image, config), sizes.dropout)
+        if preset.service:
+            self.service = Service(vocabulary, config.text.string_tokens, self.image_width)
+        beside = preset.reads_images or preset.service
+        if beside:
             self.image_side = nn.Embedding(2, self.image_width)
-        given = architecture is not None and not preset.reads_images
+        given = architecture is not None and not beside
         self.mixer = preset.mixer(sizes, 0 if given else scaled(preset.mixed, config))
         self.mlm_head = MaskedLanguageHead(sizes.width, self.text_encoder.embedding)
         if "mom" in preset.objectives:
@@ -119,7 +136,7 @@ class Baseline(ItemEncoder):
     def encode_pairs(self, batch: ProductBatch) -> Float[Tensor, "n D"]:
         """Both titles (and triples) in one sequence of words, the objects of both photographs beside them."""
         image, image_mask = self._objects(batch, None)
-        if self.preset.reads_images:
+        if self.preset.reads_images or self.preset.service:
             image = image + self.image_side.weight.repeat(len(image) // 2, 1)[:, None]
         pairs = image.unflatten(0, (-1, 2)).flatten(1, 2), image_mask.unflatten(0, (-1, 2)).flatten(1, 2)
         return self._mix(words_of(batch, self.vocabulary, pairs=True, longest=self.longest), *pairs)[2]
@@ -141,6 +158,8 @@ class Baseline(ItemEncoder):
     def _objects(
         self, batch: ProductBatch, zeroed: Bool[Tensor, "B P"] | None
     ) -> tuple[Float[Tensor, "B M G"], Bool[Tensor, "B M"]]:
+        if self.preset.service:
+            return self.service(batch)
         if not self.preset.reads_images:
             rows = len(batch.item)
             none = torch.zeros(rows, 0, device=batch.title.device)
@@ -177,7 +196,7 @@ class Baseline(ItemEncoder):
             logits = self.match_head(whole)[:, 0].float()
             total = binary_cross_entropy_with_logits(logits, matches.float(), reduction="sum")
             found["match"] = Mean(total, len(logits))
-        return found
+        return found | (self.service.losses(batch) if self.preset.service else {})
 
     def _title_loss(self, words: Words, text: Float[Tensor, "R L D"], matches: Bool[Tensor, " R"]) -> Mean:
         asked = (words.labels != IGNORED) & matches[:, None]

@@ -76,6 +76,19 @@ UNITER = replace(
     "both; matching (its word-region alignment by optimal transport is left out)",
     one_masked=True,
 )
+VIDEOBERT = replace(
+    UNICODER_VL,
+    source="Sun et al., VideoBERT, ICCV 2019: one stream of words and visual words, both masked; alignment",
+    visual_words=True,
+)
+PKGM = replace(
+    TEXT,
+    source="Zhang et al., PKGM, ICDE 2021: triple and relation query modules, whose service vectors stand behind the "
+    "title (the variant with both); see `service` for what is ours",
+    pkg=False,
+    service=True,
+    objectives=("mlm", "triple", "relation"),
+)
 PRESETS: dict[str, Preset] = {
     "vilbert": VILBERT,
     "vilbert_pkg": replace(VILBERT, pkg=True),
@@ -88,5 +101,7 @@ PRESETS: dict[str, Preset] = {
     "visualbert": VISUALBERT,
     "unicoder_vl": UNICODER_VL,
     "uniter": UNITER,
+    "videobert": VIDEOBERT,
+    "pkgm": PKGM,
 }
 """Trained by gradient, over the run's stream; `models.NAMES` has the others too."""

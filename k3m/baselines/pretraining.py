@@ -23,6 +23,7 @@ from graphstore import Store
 from k3m import rng
 from k3m.baselines.model import Baseline
 from k3m.baselines.presets import PRESETS
+from k3m.baselines.visual_words import VisualWordFront
 from k3m.candidates import Candidates
 from k3m.checkpoint import WEIGHTS, load_weights, save_weights
 from k3m.config import Config
@@ -82,6 +83,7 @@ def fresh(
     torch.manual_seed(rng.torch_seed(config.train.seed, "initial weights"))
     encoder = Baseline(PRESETS[name], config, tokenizer.vocabulary, architecture)
     fill(encoder)
+    count(encoder, tokenizer, store)
     return encoder, tokenizer
 
 
@@ -100,6 +102,16 @@ def fill(encoder: Baseline) -> None:
         encoder.text_encoder.load(text.checkpoint)
     if encoder.preset.reads_images and isinstance(encoder.image_encoder.front, TowerFront) and image.weights:
         encoder.image_encoder.front.load(image.tower, image.weights)
+
+
+def count(encoder: Baseline, tokenizer: TextTokenizer, store: Store) -> None:
+    """What a store tells before any step: visual words, key relations."""
+    config = encoder.config
+    if encoder.preset.visual_words:
+        assert isinstance(encoder.image_encoder.front, VisualWordFront)
+        encoder.image_encoder.front.learn(store, config.image, config.train.seed)
+    if encoder.preset.service:
+        encoder.service.learn(store, tokenizer)
 
 
 def pretrain(encoder: Baseline, tokenizer: TextTokenizer, store: Store, max_minutes: float = 0.0) -> int:
@@ -182,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "data_version": store.data_version,
             "steps": steps,
             "minutes": (monotonic() - begun) / 60,
-            "properties": store.property_names() if encoder.preset.pkg else [],
+            "properties": store.property_names() if encoder.preset.reads_triples else [],
         }
     save(arguments.out, arguments.model, encoder, tokenizer, info)
     print(f"{arguments.out}: {arguments.model}, {steps} steps")

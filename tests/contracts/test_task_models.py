@@ -84,7 +84,7 @@ def test_an_item_of_which_nothing_is_there_has_finite_scores(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["k3m", "vilbert_pkg", "lxmert", "vlbert", "text_pkg"])
+@pytest.mark.parametrize("name", ["k3m", "vilbert_pkg", "lxmert", "vlbert", "text_pkg", "videobert", "pkgm"])
 def test_sixteen_items_can_be_learnt_by_heart(name: str, made: tuple[Store, dict[str, TaskData], Path]) -> None:
     """One of each layout."""
     source, data, run_folder = made
@@ -98,7 +98,7 @@ def test_sixteen_items_can_be_learnt_by_heart(name: str, made: tuple[Store, dict
 def test_a_pair_is_read_the_same_in_any_batch(made: tuple[Store, dict[str, TaskData], Path]) -> None:
     source, data, _ = made
     test = data["align"].test
-    for name in ("k3m", "vilbert_pkg", "text_pkg"):
+    for name in ("k3m", "vilbert_pkg", "text_pkg", "videobert", "pkgm"):
         model = tuned(name, "align", made, cross=True)
         alone = np.concatenate([model.scores(test.take([row]), source) for row in range(len(test))])
         assert np.allclose(model.scores(test, source), alone, atol=1e-5)
