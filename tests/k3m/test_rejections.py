@@ -31,6 +31,10 @@ REJECTED = pd.DataFrame(
 )
 
 
+SIZES = ("model.feed_forward=64", "text.title_tokens=36")
+"""Not the preset's: what ten steps teach depends on them."""
+
+
 def _stream(config: Config, n_items: int = 40) -> Stream:
     tables = tiny_catalogue(n_items)
     store = graphstore.from_tables(tables.items, tables.triples, images=tables.images, rejections=REJECTED)
@@ -38,7 +42,7 @@ def _stream(config: Config, n_items: int = 40) -> Stream:
 
 
 def _config(*more: str) -> Config:
-    return Config.from_preset("small", [*TINY, "loss.rejected=1.0", "data.batch_size=40", *more])
+    return Config.from_preset("small", [*TINY, *SIZES, "loss.rejected=1.0", "data.batch_size=40", *more])
 
 
 def _rows(batch: ProductBatch, stream: Stream, texts: list[str]) -> list[int]:
@@ -123,7 +127,7 @@ def test_training_with_rejections_lowers_the_rejected_value(link: tuple[str, ...
     for weight in (0.0, 30.0):
         config = _config(*link, f"loss.rejected={weight}", "loss.mlm=0.0", "loss.mom=0.0")
         stream = _stream(config, 10)
-        torch.manual_seed(1)  # wool is near the top without it: what is a margin behind already is left alone
+        torch.manual_seed(0)
         model = K3M(config, stream.tokenizer.vocabulary)
         optimizer = torch.optim.Adam(model.parameters(), 3e-3)
         for epoch in range(10):
