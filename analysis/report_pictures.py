@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
-from PIL import Image
 
 from analysis.report_tables import Table
 from graphstore import Store
+from k3m.photographs import open_one
 
 PICTURES_SHOWN = {"proposals": 2000, "conflicts": 300, "cold": 300, "nearest": 900}
 """Photographs, about 1.5 KiB each."""
@@ -26,7 +26,7 @@ def items_of(tables: Mapping[str, Table], reasons: pd.DataFrame | None) -> dict[
 
 
 def titles_and_pictures(store: Store, items: Mapping[str, list[str]]) -> tuple[dict[str, list[Any]], list[str], int]:
-    """Item -> [title, place of its picture]; the pictures; how many had to be left out."""
+    """Item -> [title, place of its picture]; the pictures; how many were left out for their number."""
     there = set(store.items()["id"].to_pylist())  # the last report may name items that are gone
     every = [item for item in _distinct(item for group in items.values() for item in group) if item in there]
     features = store.item_features(store.item_ords(every), ("title", "image"))
@@ -37,18 +37,19 @@ def titles_and_pictures(store: Store, items: Mapping[str, list[str]]) -> tuple[d
         for item in items.get(group, [])[:number]
         if keys.get(item) is not None
     }
-    place = {key: place for place, key in enumerate(chosen)}
+    made = {key: picture for key in chosen if (picture := thumbnail(store.images.get(key))) is not None}
+    place = {key: place for place, key in enumerate(made)}
     titles = zip(every, features["title"], strict=True)
     found = {item: [title or "", place.get(keys[item])] for item, title in titles}
     left_out = len({key for key in keys.values() if key is not None}) - len(chosen)
-    return found, [thumbnail(store.images.get(key)).partition(",")[2] for key in chosen], left_out
+    return found, [picture.partition(",")[2] for picture in made.values()], left_out
 
 
-def thumbnail(data: bytes) -> str:
-    """A data URI of the picture, made small."""
-    opened = Image.open(io.BytesIO(data))
-    opened.draft("RGB", (2 * THUMBNAIL[0], 2 * THUMBNAIL[1]))  # a JPEG is decoded at about this size
-    image = opened.convert("RGB")
+def thumbnail(data: bytes) -> str | None:
+    """A data URI of the picture, made small; None of one that cannot be read."""
+    image = open_one(data, (2 * THUMBNAIL[0], 2 * THUMBNAIL[1]))
+    if image is None:
+        return None
     image.thumbnail(THUMBNAIL)
     small = io.BytesIO()
     image.save(small, "JPEG", quality=80)

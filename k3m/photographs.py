@@ -69,14 +69,18 @@ class PixelReader:
 
 
 def open_all(images: Sequence[bytes | None]) -> list[Image.Image | None]:
-    """In RGB. Ingest has checked what it took; of an adopted graph, a photograph that cannot be read is none, and a
-    warning says so."""
-    return [None if data is None else _opened(data) for data in images]
+    """In RGB; None also of one that cannot be read (`open_one`)."""
+    return [None if data is None else open_one(data) for data in images]
 
 
-def _opened(data: bytes) -> Image.Image | None:
+def open_one(data: bytes, at_least: tuple[int, int] | None = None) -> Image.Image | None:
+    """In RGB, a JPEG decoded no larger than it takes to be `at_least` so wide and high. Ingest has checked what it
+    took; of an adopted graph, a photograph that cannot be read is none, and a warning says so."""
     try:
-        return Image.open(io.BytesIO(data)).convert("RGB")
+        opened = Image.open(io.BytesIO(data))
+        if at_least is not None:
+            opened.draft("RGB", at_least)
+        return opened.convert("RGB")
     except (OSError, Image.DecompressionBombError) as error:
         warnings.warn(f"{image_key(data)} cannot be read as an image ({error}): its items go without", stacklevel=3)
         return None

@@ -9,7 +9,7 @@ import pytest
 import graphstore
 from analysis.complete import Arguments, complete
 from analysis.report import Findings, coverage, headline, quality
-from analysis.report_pictures import thumbnail
+from analysis.report_pictures import thumbnail, titles_and_pictures
 from tests.analysis.shop import HOSTILE, FixedRun, picture, shop
 
 
@@ -87,8 +87,22 @@ def test_coverage_counts_cells_once() -> None:
 
 def test_thumbnails_are_small_data_uris() -> None:
     uri = thumbnail(picture((200, 0, 0)))
+    assert uri is not None
     assert uri.startswith("data:image/jpeg;base64,")
     assert len(uri) < 2000
+
+
+def test_a_photograph_that_cannot_be_read_is_left_out() -> None:
+    """Of an adopted graph: its item goes without, and the others keep theirs."""
+    red, broken = picture((200, 0, 0)), b"no image at all"
+    images = {graphstore.image_key(data): data for data in (broken, red)}
+    items = pd.DataFrame(zip("ab", ("broken", "red"), images, strict=True), columns=["id", "title", "image"])
+    triples = pd.DataFrame([("a", "p", "x")], columns=["item", "property", "value"])
+    store = graphstore.from_tables(items, triples, images=images)
+    with pytest.warns(UserWarning, match="cannot be read as an image"):
+        found, pictures, _ = titles_and_pictures(store, {"proposals": ["a", "b"]})
+    assert found == {"a": ["broken", None], "b": ["red", 0]}
+    assert len(pictures) == 1
 
 
 def test_a_catalogue_without_photographs_splits_or_gaps_has_a_page(tmp_path: Path) -> None:
