@@ -25,6 +25,7 @@ from torch.nn.functional import normalize
 from analysis.cypher import evidence_query
 from k3m.evidence import MODALITIES, Evidence, evidence
 from k3m.predictor import ModelPredictor, embed
+from k3m.scoring import Items, Values
 
 RIVALS = 10
 NAMED = 5
@@ -87,8 +88,8 @@ class _Asked:
     """Proposals of one property in a batch: their rows in the batch, and the columns of value and rivals."""
 
     row: Int[Tensor, " n"]
-    compared: Float[Tensor, "n R D"]
-    """Vectors of the value, then of its rivals."""
+    compared: Values
+    """The value, then its rivals, [n, R]."""
 
 
 class Weigher:
@@ -96,7 +97,7 @@ class Weigher:
 
     def __init__(self, predictor: ModelPredictor) -> None:
         self.predictor = predictor
-        self._strings: dict[str, tuple[Tensor, Tensor]] = {}
+        self._strings: dict[str, tuple[Tensor, Values]] = {}
 
     def weighed(self, batch: Evidence, asked: pd.DataFrame) -> pd.DataFrame:
         """Of those of `asked` (item, property, value) whose item is in the batch, by their index."""
@@ -110,10 +111,10 @@ class Weigher:
     def _of_property(self, batch: Evidence, name: str, here: pd.DataFrame) -> pd.DataFrame:
         property, chosen = self._compared(batch, name, here)
         triple, owner = _triples_of(chosen.row, batch.triple_item)
-        lead = self._lead(batch.vector[chosen.row], property, chosen.compared)
+        lead = self._lead(batch.items[chosen.row], property, chosen.compared)
         ablated = {
-            name: lead - self._lead(vectors[chosen.row], property, chosen.compared)
-            for name, vectors in batch.without.items()
+            name: lead - self._lead(items[chosen.row], property, chosen.compared)
+            for name, items in batch.without.items()
         }
         left_out = lead[owner] - self._lead(batch.left_out[triple], property, chosen.compared[owner])
         unit = lead.abs().clamp(min=1e-9)
@@ -138,15 +139,13 @@ class Weigher:
         if (own < 0).any():
             unknown = here["value"].iloc[int((own < 0).nonzero()[0])]
             raise ValueError(f"expected values that training has for {name!r}, got {unknown!r}")
-        scores = self.predictor.scores(batch.vector[row], property, values)
+        scores = self.predictor.scores(batch.items[row], property, values)
         scores.scatter_(1, own[:, None], -torch.inf)
-        rivals = scores.topk(min(RIVALS, len(values) - 1), dim=1).indices
+        rivals = scores.topk(min(RIVALS, scores.shape[1] - 1), dim=1).indices
         return property, _Asked(row, values[torch.cat([own[:, None], rivals], dim=1)])
 
-    def _lead(
-        self, items: Float[Tensor, "S D"], property: Float[Tensor, "1 D"], compared: Float[Tensor, "S R D"]
-    ) -> Float[Tensor, " S"]:
-        scores = self.predictor.plausibility(items[:, None], property, compared)
+    def _lead(self, items: Items, property: Float[Tensor, "1 D"], compared: Values) -> Float[Tensor, " S"]:
+        scores = self.predictor.scores(items, property, compared)
         return scores[:, 0] - (scores[:, 1:].mean(1) if scores.shape[1] > 1 else 0.0)
 
 
@@ -228,7 +227,7 @@ class _Vectors:
         items = sorted(lacking)
         made = embed(predictor.model, predictor.stream, predictor.stream.store.item_ords(items), without)
         self.row |= {item: len(predictor.row) + place for place, item in enumerate(items)}
-        self.vectors = normalize(torch.cat([predictor.vectors, made]))
+        self.vectors = normalize(torch.cat([predictor.items.vectors, made.vectors]))
 
     def of_carriers(self, items: pd.Series) -> list[str]:
         """Those that have a vector, `CARRIERS` at most."""

@@ -173,6 +173,9 @@ class ModelConfig:
     """Width of items, properties and values where they are aggregated and compared; 0: the text's, as in the paper."""
     aggregation_heads: int = 8
     """H of the structure aggregation."""
+    wide_bits: int = 0
+    """The wide part (k3m/wide.py) has a table of 2 to the power of this many weights; 0: there is none. Of
+    loss.link = softmax."""
     shared_values: bool = False
     """Two hops: a value is read with the items that share it, which informs a cold item. Needs a fan-out of two
     numbers."""
@@ -204,6 +207,7 @@ class ModelConfig:
         inner = self.interaction_size
         _require(inner.width % inner.heads == 0, "model.interaction_width", "a multiple of image_heads", inner.width)
         _require(0 <= self.dropout < 1, "model.dropout", "in [0, 1)", self.dropout)
+        _require(0 <= self.wide_bits <= 28, "model.wide_bits", "0 to 28", self.wide_bits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -378,6 +382,8 @@ class Config:
             )
         if self.model.shared_values and len(self.data.fan_out) != 2:
             raise ValueError(f"model.shared_values needs a data.fan_out of two numbers (got {self.data.fan_out})")
+        if self.model.wide_bits and self.loss.link == "margin":
+            raise ValueError("model.wide_bits needs loss.link = softmax: a distance has no place for the wide part")
         if self.loss.score == "complex" and self.model.items_width % 2:
             raise ValueError(f"loss.score = complex needs items of an even width (got {self.model.items_width})")
 

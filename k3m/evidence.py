@@ -24,7 +24,9 @@ from k3m.batch import ProductBatch
 from k3m.fusion import InitialInteractiveFusion
 from k3m.model import K3M, Alone, Outputs
 from k3m.photographs import Photographs
+from k3m.scoring import Items
 from k3m.streaming import Stream
+from k3m.wide import codes, without_code
 
 MODALITIES = ("title", "image", "graph")
 
@@ -35,18 +37,18 @@ class Evidence:
 
     item: NDArray[np.int64]
     """Their ordinals in the store, [B]."""
-    vector: Float[Tensor, "B D"]
-    """c*."""
-    without: dict[str, Float[Tensor, "B D"]]
-    """c* without each of `MODALITIES`."""
+    items: Items
+    """c* and what the wide part reads, [B]."""
+    without: dict[str, Items]
+    """The same without each of `MODALITIES`."""
     triple_item: Int[Tensor, " E"]
     """Row of the item that a visible triple belongs to; ascending."""
     triple_names: NDArray[np.object_]
     """Its property and value, [E, 2]."""
     triple_is_fact: Bool[Tensor, " E"]
     """Whether it is a triple of the graph, else a visible item field."""
-    left_out: Float[Tensor, "E D"]
-    """c* of its item without it."""
+    left_out: Items
+    """Its item without it, [E]."""
     title_from_image: Float[Tensor, " B"] | None
     """Share of its title's features that the gates took as informed by the photograph; NaN where it lacks one of the
     two, None where there are no gates."""
@@ -76,34 +78,34 @@ def _of_batch(model: K3M, batch: ProductBatch) -> Evidence:
     alone = model.encode(batch)
     out = model.combine(batch, alone)
     gates = _gates(model.fuse_text, batch, alone.text_mask), _gates(model.fuse_image, batch, alone.image_mask)
-    left_out = model.aggregate.leave_one_out(out.initial, out.triples)
     ablated = {
-        "title": model.combine(*_without_title(model, batch, alone)).item,
-        "image": model.combine(*_without_image(model, batch, alone)).item,
-        "graph": _without_graph(model, batch.triple_is_fact, out),
+        "title": _without_title(model, batch, alone),
+        "image": _without_image(model, batch, alone),
+        "graph": _without_graph(model, batch, out),
     }
     return Evidence(
         item=batch.item.cpu().numpy(),
-        vector=out.item.float().cpu(),
-        without={name: vectors.float().cpu() for name, vectors in ablated.items()},
+        items=Items(out.item, model.features(batch)).cpu(),
+        without={name: items.cpu() for name, items in ablated.items()},
         triple_item=batch.triple_item.cpu(),
         triple_names=batch.triple_names,
         triple_is_fact=batch.triple_is_fact.cpu(),
-        left_out=left_out.float().cpu(),
+        left_out=_left_out(model, batch, out).cpu(),
         title_from_image=gates[0],
         image_from_title=gates[1],
     )
 
 
-def _without_title(model: K3M, batch: ProductBatch, alone: Alone) -> tuple[ProductBatch, Alone]:
+def _without_title(model: K3M, batch: ProductBatch, alone: Alone) -> Items:
     """Every title is the [CLS] alone."""
     first = batch.title[:, :1]
     batch = dataclasses.replace(batch, title=first, has_title=torch.zeros_like(batch.has_title))
     text = model.text_encoder(first[:1]).expand(len(first), -1, -1)
-    return batch, dataclasses.replace(alone, text=text, text_mask=first != model.pad)
+    alone = dataclasses.replace(alone, text=text, text_mask=first != model.pad)
+    return Items(model.combine(batch, alone).item, model.features(batch))
 
 
-def _without_image(model: K3M, batch: ProductBatch, alone: Alone) -> tuple[ProductBatch, Alone]:
+def _without_image(model: K3M, batch: ProductBatch, alone: Alone) -> Items:
     """Every photograph is the one learnt object that stands for none."""
     photographs = batch.photographs
     absent = dataclasses.replace(photographs, present=torch.zeros_like(photographs.present))
@@ -112,14 +114,25 @@ def _without_image(model: K3M, batch: ProductBatch, alone: Alone) -> tuple[Produ
     number = len(photographs.present)
     batch = dataclasses.replace(batch, photographs=absent)
     image, mask = image[:, :1].expand(number, -1, -1), mask[:, :1].expand(number, -1)
-    return batch, dataclasses.replace(alone, image=image, image_mask=mask)
+    alone = dataclasses.replace(alone, image=image, image_mask=mask)
+    return Items(model.combine(batch, alone).item, model.features(batch))
 
 
-def _without_graph(model: K3M, is_fact: Bool[Tensor, " E"], out: Outputs) -> Float[Tensor, "B D"]:
+def _without_graph(model: K3M, batch: ProductBatch, out: Outputs) -> Items:
     """From visible item fields alone."""
-    left = ~is_fact
+    assert batch.triple_is_fact is not None
+    left = ~batch.triple_is_fact
     fields = ScoredTriples(out.triples.triple[left], out.triples.score[left], out.triples.item[left])
-    return model.aggregate(out.initial, fields)
+    shown = {name: getattr(batch, name)[left] for name in ("triple_item", "triple_property", "triple_value")}
+    return Items(model.aggregate(out.initial, fields), model.features(dataclasses.replace(batch, **shown)))
+
+
+def _left_out(model: K3M, batch: ProductBatch, out: Outputs) -> Items:
+    """Each triple's item without it."""
+    features = model.features(batch)
+    if features is not None:
+        features = without_code(features[batch.triple_item], codes(batch.strings)[batch.triple_value])
+    return Items(model.aggregate.leave_one_out(out.initial, out.triples), features)
 
 
 def _gates(

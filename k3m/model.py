@@ -35,8 +35,10 @@ from k3m.losses import (
     softmax_loss,
 )
 from k3m.masking import IGNORED
+from k3m.scoring import Items, Values, scores
 from k3m.text import Vocabulary
 from k3m.text_encoders import PretrainedEncoder, text_encoder
+from k3m.wide import WidePart, codes, without_code
 
 T = TypeVar("T", Tensor, float)
 
@@ -91,6 +93,7 @@ class K3M(nn.Module):
 
     share: SharedValues | None
     inverse: nn.Linear | None
+    wide: WidePart | None
 
     def __init__(self, config: Config, vocabulary: Vocabulary, architecture: dict[str, Any] | None = None) -> None:
         super().__init__()
@@ -110,6 +113,7 @@ class K3M(nn.Module):
         self.share = SharedValues(items) if model.shared_values else None
         self.aggregate = StructureAggregation(items, model.aggregation_heads)
         self.inverse = nn.Linear(items, items) if config.loss.reciprocal else None
+        self.wide = WidePart(model.wide_bits, vocabulary) if model.wide_bits else None
         self.mlm_head = MaskedLanguageHead(width, self.text_encoder.embedding)
         self.mom_head = MaskedObjectHead(images.width, self.image_encoder.front.target)
         _initialise_weights(self)
@@ -172,6 +176,14 @@ class K3M(nn.Module):
             return None
         return torch.stack([batch.has_title, batch.photographs.present], dim=1).float()
 
+    def features(self, batch: ProductBatch) -> Int[Tensor, "B F"] | None:
+        """What the wide part, if there is one, reads of the items."""
+        return None if self.wide is None else self.wide.features(batch)
+
+    def values(self, tokens: Int[Tensor, "S W"], strings: Float[Tensor, "S D"]) -> Values:
+        """What is scored of strings: their vectors, and what the wide part knows them by."""
+        return Values(strings, None if self.wide is None else codes(tokens))
+
     @property
     def fusions(self) -> dict[str, InitialInteractiveFusion]:
         return {"text": self.fuse_text, "image": self.fuse_image}
@@ -214,10 +226,11 @@ class K3M(nn.Module):
         assert batch.values_drawn_from is not None
         loss, strings, asked_of = self.config.loss, out.strings.float(), batch.hidden_item
         item, prop, value = self._asking(batch, out), strings[batch.hidden_property], strings[batch.hidden_value]
-        true = plausibility(item, prop, value, loss) / loss.temperature
-        others = plausibility(item[:, None], prop[:, None], strings[batch.negative_values], loss) / loss.temperature
+        items = Items(item, self._asking_features(batch))
+        compared = self.values(batch.strings, strings)[_first(batch.hidden_value, batch.negative_values)]
+        every = scores(items, prop, compared, loss, self.wide) / loss.temperature
         mask, weight = batch.negative_values_mask, batch.hidden_weight
-        found = softmax_loss(true, others, mask, batch.values_drawn_from, asked_of, weight)
+        found = softmax_loss(every[:, 0], every[:, 1:], mask, batch.values_drawn_from, asked_of, weight)
         if self.inverse is not None:
             found += self._reciprocal(batch, out, item, self.inverse(prop), value)
         return found + loss.n3 * n3_penalty(item, prop, value, asked_of) if loss.n3 else found
@@ -243,16 +256,18 @@ class K3M(nn.Module):
         """What people rejected, against the property's other candidates. Over all items of the batch: one that has a
         rejection counts as much as one that has a hidden triple."""
         assert batch.rejected_item is not None
+        assert batch.rejected_value is not None
+        assert batch.rejected_property is not None
         assert batch.rejected_others is not None
         assert batch.rejected_others_mask is not None
         assert batch.rejected_drawn_from is not None
         loss, strings = self.config.loss, out.strings.float()
-        item, prop = out.item.float()[batch.rejected_item], strings[batch.rejected_property]
-        own = plausibility(item, prop, strings[batch.rejected_value], loss)
-        others = plausibility(item[:, None], prop[:, None], strings[batch.rejected_others], loss)
-        scale = loss.temperature if loss.link == "softmax" else 1.0
+        items = Items(out.item.float(), self.features(batch))[batch.rejected_item]
+        compared = self.values(batch.strings, strings)[_first(batch.rejected_value, batch.rejected_others)]
+        every = scores(items, strings[batch.rejected_property], compared, loss, self.wide)
+        every = every / (loss.temperature if loss.link == "softmax" else 1.0)
         drawn = batch.rejected_others_mask, batch.rejected_drawn_from
-        found = rejection_loss(own / scale, others / scale, *drawn, batch.rejected_item, loss)
+        found = rejection_loss(every[:, 0], every[:, 1:], *drawn, batch.rejected_item, loss)
         return Mean(found.total, len(batch.item))
 
     def _asking(self, batch: ProductBatch, out: Outputs) -> Float[Tensor, "Q D"]:
@@ -263,6 +278,13 @@ class K3M(nn.Module):
         without = self.aggregate.leave_one_out(out.initial, out.triples).float()
         shown = batch.hidden_edge >= 0
         return item.masked_scatter(shown[:, None], without[batch.hidden_edge[shown]])
+
+    def _asking_features(self, batch: ProductBatch) -> Int[Tensor, "Q F"] | None:
+        """Likewise what the wide part reads."""
+        features = self.features(batch)
+        if features is None:
+            return None
+        return without_code(features[batch.hidden_item], codes(batch.strings)[batch.hidden_value])
 
     def _title_loss(self, batch: ProductBatch, out: Outputs) -> Mean:
         assert batch.title_labels is not None
@@ -287,6 +309,10 @@ class K3M(nn.Module):
         predicted = mean[:, None].expand(*batch.objects_asked.shape, -1)
         target = front.targets(batch.photographs)[batch.objects_asked]
         return masked_object_loss(predicted[batch.objects_asked], target).value.item()
+
+
+def _first(one: Int[Tensor, " n"], others: Int[Tensor, "n K"]) -> Int[Tensor, "n 1+K"]:
+    return torch.cat([one[:, None], others], dim=1)
 
 
 class Objectives(nn.Module):

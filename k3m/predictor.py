@@ -2,6 +2,7 @@
 candidates, D width."""
 
 from collections.abc import Collection, Iterator, Sequence
+from copy import deepcopy
 
 import numpy as np
 import torch
@@ -11,40 +12,42 @@ from torch import Tensor
 from tqdm import tqdm
 
 from k3m.candidates import Candidates
-from k3m.losses import plausibility
 from k3m.model import K3M
+from k3m.scoring import Items, Values, scores
 from k3m.streaming import Stream
 from k3m.text import OF
 
 
 def embed(
     model: K3M, stream: Stream, items: NDArray[np.int64], without: Collection[str] = (), progress: bool = False
-) -> Float[Tensor, "n D"]:
-    """c* of the items (ordinals of the stream's store), from all of their training triples, less the modalities in
-    `without`."""
-    vectors = list(embedded(model, stream, items, without, progress))
-    return torch.cat(vectors) if vectors else torch.empty(0, model.config.model.items_width)
+) -> Items:
+    """The items (ordinals of the stream's store): c* and what the wide part reads, from all of their training triples,
+    less the modalities in `without`."""
+    found = list(embedded(model, stream, items, without, progress))
+    nothing = Items(torch.empty(0, model.config.model.items_width), None)
+    return Items.joined(found) if found else nothing
 
 
 @torch.inference_mode()
 def embedded(
     model: K3M, stream: Stream, items: NDArray[np.int64], without: Collection[str] = (), progress: bool = False
-) -> Iterator[Float[Tensor, "B D"]]:
+) -> Iterator[Items]:
     """`embed`, batch by batch."""
     model.eval()
     device = next(model.parameters()).device
     for batch in tqdm(stream.evaluation(items, without), desc="items", unit="batch", disable=not progress):
-        yield model(batch.to(device)).item.float().cpu()
+        moved = batch.to(device)
+        yield Items(model(moved).item, model.features(moved)).cpu()
 
 
 class ModelPredictor:
     """Scores candidate values for items whose vectors are computed once; higher is more plausible."""
 
-    def __init__(self, model: K3M, stream: Stream, items: Sequence[str], vectors: Float[Tensor, "n D"]) -> None:
-        self.model, self.stream = model, stream
+    def __init__(self, model: K3M, stream: Stream, ids: Sequence[str], items: Items) -> None:
+        self.model, self.stream, self.items = model, stream, items
+        self.wide = None if model.wide is None else deepcopy(model.wide).cpu()
         self.candidates: Candidates = stream.candidates
-        self.row = {item: row for row, item in enumerate(items)}
-        self.vectors = vectors
+        self.row = {item: row for row, item in enumerate(ids)}
 
     @classmethod
     def of(
@@ -56,31 +59,29 @@ class ModelPredictor:
     def score(self, property: str, items: Sequence[str]) -> NDArray[np.float32]:
         """[n, K], higher is better; columns as `candidates.of(property)`."""
         rows = torch.tensor([self.row[item] for item in items], dtype=torch.long)
-        return self.scores(self.vectors[rows], *self.strings(property)).numpy()
+        return self.scores(self.items[rows], *self.strings(property)).numpy()
 
     @torch.inference_mode()
-    def strings(self, property: str) -> tuple[Float[Tensor, "1 D"], Float[Tensor, "K D"]]:
-        """p, and v of each of `candidates.of(property)`."""
-        values = self.candidates.of(property)
-        if len(values) == 0:
-            return torch.empty(1, self.vectors.shape[1]), torch.empty(0, self.vectors.shape[1])
-        texts = [property, *(f"{property}{OF}{value}" for value in values)]
-        tokens = self.stream.tokenizer.strings(texts, self.model.config.text.string_tokens)
+    def strings(self, property: str) -> tuple[Float[Tensor, "1 D"], Values]:
+        """p, and each of `candidates.of(property)`."""
+        texts = [property, *(f"{property}{OF}{value}" for value in self.candidates.of(property))]
+        tokens = torch.from_numpy(self.stream.tokenizer.strings(texts, self.model.config.text.string_tokens))
         device = next(self.model.parameters()).device
         self.model.eval()
-        vectors = self.model.encode_strings(torch.from_numpy(tokens).to(device)).float().cpu()
-        return vectors[:1], vectors[1:]
+        vectors = self.model.encode_strings(tokens.to(device)).float().cpu()
+        return vectors[:1], self.model.values(tokens, vectors)[1:]
 
-    def scores(
-        self, items: Float[Tensor, "n D"], property: Float[Tensor, "1 D"], values: Float[Tensor, "K D"]
-    ) -> Float[Tensor, "n K"]:
-        """Plausibility of each of a property's values for each item."""
-        size = max(1, 2**24 // max(1, values.numel()))  # bounds the n x K x D differences
-        parts = [self.plausibility(part[:, None], property, values[None]) for part in items.split(size)]
-        return torch.cat(parts) if len(items) else torch.empty(0, len(values))
-
-    def plausibility(
-        self, item: Float[Tensor, "*#N D"], property: Float[Tensor, "*#N D"], value: Float[Tensor, "*#N D"]
-    ) -> Float[Tensor, "*#N"]:
-        """As the run's config has it."""
-        return plausibility(item, property, value, self.model.config.loss)
+    def scores(self, items: Items, property: Float[Tensor, "1 D"], values: Values) -> Float[Tensor, "n K"]:
+        """Of values [n, K] of the items, or of the same [K] for all: higher is more plausible."""
+        number = values.vectors.shape[-2]
+        width = max(values.vectors.shape[-1], 0 if items.features is None else items.features.shape[1])
+        size = max(1, 2**24 // max(1, number * width))  # bounds what is K times as wide as an item
+        if len(items) == 0:
+            return torch.empty(0, number)
+        own = values.vectors.dim() == 3
+        return torch.cat(
+            [
+                scores(items[part], property, values[part] if own else values, self.model.config.loss, self.wide)
+                for part in (slice(first, first + size) for first in range(0, len(items), size))
+            ]
+        )

@@ -123,8 +123,7 @@ class Run:
     def embed(self, store: Store, items: Sequence[str] | None = None) -> pd.DataFrame:
         """c* of the items (all by default): one row an item, indexed by id, one column a dimension, float32."""
         chosen = list(store.items()["id"].to_pylist() if items is None else items)
-        vectors = embed(self.model, self.stream(store), store.item_ords(chosen))
-        return _frame(chosen, vectors)
+        return _frame(chosen, embed(self.model, self.stream(store), store.item_ords(chosen)).vectors)
 
     def vectors(self, store: Store, ords: NDArray[np.int64], progress: bool = False) -> Iterator[pd.DataFrame]:
         """`embed` of the items with these ordinals in parts of some thousand, for more vectors than memory should
@@ -132,7 +131,7 @@ class Run:
         held: list[torch.Tensor] = []
         done = 0
         for batch in embedded(self.model, self.stream(store), ords, progress=progress):
-            held.append(batch)
+            held.append(batch.vectors)
             number = sum(map(len, held))
             if number >= _PART or done + number == len(ords):
                 yield _frame(store.item_ids(ords[done : done + number]), torch.cat(held))

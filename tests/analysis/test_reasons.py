@@ -119,7 +119,7 @@ def test_the_nearest_carry_the_value_and_are_other_items(
     found: pd.DataFrame, predictor: ModelPredictor, store: Store
 ) -> None:
     facts = set(store.triples().to_pandas()[TRIPLE].itertuples(index=False, name=None))
-    unit = torch.nn.functional.normalize(predictor.vectors).numpy()
+    unit = torch.nn.functional.normalize(predictor.items.vectors).numpy()
     for row in found.itertuples():
         carriers = [item for item in predictor.row if item != row.item and (item, row.property, row.value) in facts]
         cosines = {item: float(unit[predictor.row[row.item]] @ unit[predictor.row[item]]) for item in carriers}

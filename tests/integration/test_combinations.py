@@ -33,7 +33,13 @@ LINKS = {
     "hidden set": ("loss.leave_one_out=false",),
     "leave one out": ("loss.leave_one_out=true",),
     "softmax": ("loss.link=softmax", "loss.leave_one_out=true", "loss.reciprocal=true"),
-    "complex": ("loss.link=softmax", "loss.score=complex", "loss.n3=0.01", "loss.temperature=1"),
+    "complex, wide": (
+        "loss.link=softmax",
+        "loss.score=complex",
+        "loss.n3=0.01",
+        "loss.temperature=1",
+        "model.wide_bits=12",
+    ),
     "squared, two hops": (
         "loss.link=softmax",
         "loss.score=transe_squared",

@@ -10,7 +10,9 @@ from k3m.config import Config
 from k3m.evidence import MODALITIES, Evidence, evidence
 from k3m.model import K3M
 from k3m.predictor import embed
+from k3m.scoring import Items
 from k3m.streaming import Stream, learn_tokenizer
+from k3m.wide import NONE
 from tests.catalogues import tiny_catalogue
 from tests.k3m.conftest import TINY
 
@@ -35,7 +37,13 @@ VARIANTS = [
     ("model.fusion=soft", "model.presence=true"),
     ('visible.fields=["category", "price"]', "model.fusion=hard"),
     ("data.fan_out=[64, 4]", "model.shared_values=true"),
+    ("loss.link=softmax", "model.wide_bits=12", 'visible.fields=["category"]'),
 ]
+
+
+def _read(items: Items) -> list[list[int]] | None:
+    """By the wide part, in order; None without one."""
+    return None if items.features is None else [sorted(set(row) - {NONE}) for row in items.features.tolist()]
 
 
 @pytest.mark.parametrize("settings", VARIANTS)
@@ -46,25 +54,31 @@ def test_without_a_modality_vectors_are_those_of_a_stream_without_it(
     model, stream = _stream(store, *settings)
     ords = np.arange(store.num_items)
     whole, ours = embed(model, stream, ords), _all(model, stream)
-    assert torch.equal(torch.cat([part.vector for part in ours]), whole)
-    expected = embed(model, stream, ords, {left_out})
-    assert not torch.allclose(expected, whole, atol=1e-3)
-    assert torch.allclose(torch.cat([part.without[left_out] for part in ours]), expected, atol=1e-5)
+    found = Items.joined([part.items for part in ours])
+    assert torch.equal(found.vectors, whole.vectors)
+    assert _read(found) == _read(whole)
+    expected, less = embed(model, stream, ords, {left_out}), Items.joined([part.without[left_out] for part in ours])
+    assert not torch.allclose(expected.vectors, whole.vectors, atol=1e-3)
+    assert torch.allclose(less.vectors, expected.vectors, atol=1e-5)
+    assert _read(less) == _read(expected)
 
 
-def test_without_a_triple_a_vector_is_that_of_a_store_without_it() -> None:
+@pytest.mark.parametrize("settings", [(), ("loss.link=softmax", "model.wide_bits=12")])
+def test_without_a_triple_a_vector_is_that_of_a_store_without_it(settings: tuple[str, ...]) -> None:
     tables = tiny_catalogue()
     training = tables.triples[tables.triples["split"].isna()]
     gone = training[training["item"] == "item-7"].iloc[1]
     less = tables.triples.drop(index=gone.name)
     store, other = (graphstore.from_tables(tables.items, rows, images=tables.images) for rows in (tables.triples, less))
-    model, stream = _stream(store)
+    model, stream = _stream(store, *settings)
     ord = store.item_ords(["item-7"])
     (found,) = evidence(model, stream, ord)
     place = found.triple_names.tolist().index([gone["property"], gone["value"]])
     changed = embed(model, Stream(other, stream.config, stream.tokenizer), other.item_ords(["item-7"]))
-    assert torch.allclose(found.left_out[place], changed[0], atol=1e-5)
-    assert not torch.allclose(found.left_out[place], found.vector[0], atol=1e-3)
+    left_out = found.left_out[torch.tensor([place])]
+    assert torch.allclose(left_out.vectors, changed.vectors, atol=1e-5)
+    assert not torch.allclose(left_out.vectors, found.items.vectors, atol=1e-3)
+    assert _read(left_out) == _read(changed)
 
 
 def test_triples_come_with_their_names_and_say_whether_they_are_facts(store: Store) -> None:

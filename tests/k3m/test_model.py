@@ -187,7 +187,7 @@ def test_items_may_be_wider_than_text(stream: Stream, config: Config) -> None:
     _losses(model, batch)["loss"].backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     predictor = ModelPredictor.of(model, stream, stream.store.item_ids(np.arange(3)).tolist())
-    assert predictor.vectors.shape == (3, 40)
+    assert predictor.items.vectors.shape == (3, 40)
     assert np.isfinite(predictor.score("size", list(predictor.row))).all()
 
 
