@@ -270,14 +270,17 @@ def load_conflicts(folder: str | Path) -> pd.DataFrame:
     suggested_probability, suspicion.
 
     Raises:
-        ValueError: where it is not finished, or wrong values were planted.
+        ValueError: where it is not finished, or wrong values were planted, or the file is not what the command writes.
     """
     folder = Path(folder)
     if (folder / PLANTED).exists():
         raise ValueError(f"{folder} has planted values: its conflicts are not the catalogue's")
     if not (folder / NAME).is_file():
         raise ValueError(f"{folder} holds no conflicts: {NAME} is missing (k3m conflicts makes it)")
-    return pd.read_parquet(folder / NAME)
+    try:
+        return pd.read_parquet(folder / NAME, columns=list(COLUMNS))
+    except (OSError, ValueError) as error:  # pyarrow's errors are of these
+        raise ValueError(f"{folder} holds no conflicts that can be read: {error}") from error
 
 
 def beside(run: Path) -> Path | None:

@@ -32,7 +32,7 @@ def read_previous(folder: Path) -> Previous:
     """
     metrics, completions = folder / "metrics.json", folder / "completions.parquet"
     try:
-        return Previous(json.loads(metrics.read_text(encoding="utf-8")), _best(completions))
+        return Previous(_metrics(metrics), _best(completions))
     except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are of these
         raise ValueError(f"{folder} holds no report that can be read: {error}") from error
 
@@ -46,6 +46,13 @@ def last_in(folder: Path) -> Previous | None:
     except ValueError as error:
         warnings.warn(f"{error}: no changes are shown", stacklevel=2)
         return None
+
+
+def _metrics(path: Path) -> dict[str, Any]:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"expected an object in {path.name}, got a {type(found).__name__}")
+    return found
 
 
 def _best(path: Path) -> pd.DataFrame:

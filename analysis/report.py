@@ -83,11 +83,12 @@ def write(findings: Findings, store: Store, path: Path) -> None:
     shown = report_tables.shown(findings.best)
     changed = None if findings.previous is None else previous.changes(findings.previous.best, findings.best)
     cold = report_tables.cold_items(store.items()["id"].to_pylist(), findings.triples)
-    tables = tables_of(findings, shown, changed, cold, predictors, store.num_items)
+    covered = coverage(findings)
+    tables = tables_of(findings, shown, covered, changed, cold, predictors, store.num_items)
     shown_items = report_pictures.items_of(tables, findings.reasons)
     items, pictures, left_out = report_pictures.titles_and_pictures(store, shown_items)
     steps = steps_of(findings.best, findings.selective)
-    charts = charts_of(findings, predictors, store.num_items, steps)
+    charts = charts_of(findings, covered, predictors, store.num_items, steps)
     splits = splits_of(findings.selective)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("analysis"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
@@ -149,6 +150,7 @@ def predictors_of(findings: Findings) -> list[str]:
 def tables_of(
     findings: Findings,
     shown: pd.DataFrame,
+    covered: pd.DataFrame,
     changed: pd.DataFrame | None,
     cold: Sequence[str],
     predictors: Sequence[str],
@@ -157,7 +159,7 @@ def tables_of(
     """By the id of the element that shows them; what there is nothing for is left out."""
     names, evaluation = [label(name) for name in predictors], findings.evaluation
     found: dict[str, report_tables.Table | None] = {
-        "coverage-table": report_tables.coverage(coverage(findings), max(1, num_items)),
+        "coverage-table": report_tables.coverage(covered, max(1, num_items)),
         "proposals": report_tables.proposals(shown, findings.reasons) if len(shown) else None,
         "cold": report_tables.cold(cold, findings.triples, findings.best) if cold else None,
         "parts": None if evaluation is None else report_tables.parts(evaluation),
@@ -295,12 +297,16 @@ def _cells_without(cells: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
 
 
 def charts_of(
-    findings: Findings, predictors: Sequence[str], num_items: int, steps: Sequence[Mapping[str, Any]]
+    findings: Findings,
+    covered: pd.DataFrame,
+    predictors: Sequence[str],
+    num_items: int,
+    steps: Sequence[Mapping[str, Any]],
 ) -> dict[str, dict[str, Any]]:
     """Vega-Lite specifications by the id of the element that shows them."""
     names = [label(name) for name in predictors]
     found: dict[str, report_charts.Chart]
-    found = {"chart-coverage": report_charts.bars(coverage(findings).head(PROPERTIES_CHARTED), num_items)}
+    found = {"chart-coverage": report_charts.bars(covered.head(PROPERTIES_CHARTED), num_items)}
     if len(findings.ranks):
         figures = _figures(findings.metrics["link_completion"], predictors)
         found["chart-splits"] = report_charts.dots(figures, names)

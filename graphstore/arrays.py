@@ -1,9 +1,8 @@
 """A store of arrays: numpy and Arrow in memory, or memory-mapped from a snapshot. Read-only, and without Cypher."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, NoReturn
 
 import numpy as np
@@ -16,8 +15,8 @@ from graphstore import changes, tables
 from graphstore.errors import ReadOnlyStore, SchemaError, UnsupportedQuery
 from graphstore.images import ImagePack, MemoryImages
 from graphstore.lists import passing_over
-from graphstore.predictions import AppliedReport, PredictionReport, Verdict
-from graphstore.store import Counts, Edges, IngestReport, Neighbours, Store, Vectors
+from graphstore.read_only import ReadOnly
+from graphstore.store import Counts, Edges, Neighbours
 from graphstore.tables import Ints, Table
 
 NO_TRIPLES = pa.schema([(name, pa.string()) for name in tables.KEY])
@@ -88,11 +87,11 @@ def _groups(names: pa.Array, properties: pa.Table) -> pa.Array:
     return properties["group"].combine_chunks().take(place)
 
 
-class ArrayStore(Store):
+class ArrayStore(ReadOnly):
     """A read-only store over `Arrays`."""
 
     def __init__(self, arrays: Arrays, images: ImagePack, location: str) -> None:
-        super().__init__(location, "r")
+        super().__init__(location)
         self.arrays, self.images = arrays, images
         self._counts: Counts | None = None
 
@@ -213,26 +212,8 @@ class ArrayStore(Store):
             there = ", ".join(self.arrays.items.column_names)
             raise SchemaError(f"{self.location}: no item has the field {', '.join(unknown)} (fields: {there})")
 
-    def _ingest(self, items: pa.Table, triples: pa.Table, properties: pa.Table | None, prune: bool) -> IngestReport:
-        self._refuse_write()
-
-    def _write_predictions(self, rows: pa.Table, run: str, model: str, created: datetime) -> PredictionReport:
-        self._refuse_write()
-
-    def _review(self, proposals: pa.Table, verdict: Verdict) -> int:
-        self._refuse_write()
-
-    def _withdraw(self, proposals: pa.Table) -> int:
-        self._refuse_write()
-
-    def _apply_reviews(self) -> AppliedReport:
-        self._refuse_write()
-
     def _rejections(self) -> pa.Table:
         return self.arrays.rejections
-
-    def _write_embeddings(self, parts: Iterable[Vectors], run: str, model: str, version: str) -> int:
-        self._refuse_write()
 
     def _similar(self, item: str, k: int) -> pd.DataFrame:
         raise UnsupportedQuery(f"{self.location} holds no vectors: ask the Ladybug file or the Neo4j URL that has them")

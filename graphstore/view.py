@@ -1,7 +1,6 @@
 """A store read through another: a subclass changes what is answered, and the store behind stays as it is. Read-only."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -10,17 +9,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from graphstore.errors import ReadOnlyStore
-from graphstore.predictions import AppliedReport, PredictionReport, Verdict
-from graphstore.store import Counts, Edges, IngestReport, Neighbours, Store, Vectors
+from graphstore.read_only import ReadOnly
+from graphstore.store import Counts, Edges, Neighbours, Store
 from graphstore.tables import Ints
 
 
-class StoreView(Store):
+class StoreView(ReadOnly):
     """`source`, unchanged. A subclass overrides the hooks (`_neighbours`, `_item_features`, ...) and `__reduce__` where
     it is made of more than a source; where it changes the photographs, `images` too."""
 
     def __init__(self, source: Store) -> None:
-        super().__init__(source.location, "r")
+        super().__init__(source.location)
         self.source, self.images, self.live = source, source.images, source.live
         self.split_manifest = source.split_manifest
 
@@ -90,24 +89,6 @@ class StoreView(Store):
 
     def _query(self, cypher: str, parameters: Mapping[str, Any]) -> pd.DataFrame:
         return self.source._query(cypher, parameters)
-
-    def _ingest(self, items: pa.Table, triples: pa.Table, properties: pa.Table | None, prune: bool) -> IngestReport:
-        self._refuse_write()
-
-    def _write_predictions(self, rows: pa.Table, run: str, model: str, created: datetime) -> PredictionReport:
-        self._refuse_write()
-
-    def _review(self, proposals: pa.Table, verdict: Verdict) -> int:
-        self._refuse_write()
-
-    def _withdraw(self, proposals: pa.Table) -> int:
-        self._refuse_write()
-
-    def _apply_reviews(self) -> AppliedReport:
-        self._refuse_write()
-
-    def _write_embeddings(self, parts: Iterable[Vectors], run: str, model: str, version: str) -> int:
-        self._refuse_write()
 
     def _refuse_write(self) -> NoReturn:
         raise ReadOnlyStore(f"{self.location} is read through a view: write to the store itself")

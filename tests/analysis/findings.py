@@ -46,7 +46,7 @@ def large_findings(num_proposals: int, seed: int = 0) -> Findings:
             "applies": draw.uniform(0.05, 1, num_proposals),
         }
     )
-    best.loc[0, ["property", "value", "confidence"]] = [PROPERTIES[-1], HOSTILE, 1.0]
+    best.update(pd.DataFrame({"property": [PROPERTIES[-1]], "value": [HOSTILE], "confidence": [1.0]}))
     triples = pd.DataFrame({"item": ids, "property": PROPERTIES[0], "split": None})
     suspect = best[["item", "property", "value"]].assign(suggested=VALUES[0], probability=0.1, suspicion=0.6)
     metrics = {"link_completion": {}, "run": {"name": "large"}}

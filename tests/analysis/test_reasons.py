@@ -74,13 +74,14 @@ def _lead(predictor: ModelPredictor, item: str, name: str, value: str, rivals: n
 def test_leads_and_falls_by_hand(predictor: ModelPredictor, found: pd.DataFrame, store: Store) -> None:
     """Rivals stay those of the whole."""
     row = found[(found["property"] == "size") & found["graph"].notna()].iloc[0]
-    scores = predictor.score("size", [row["item"]])[0]
+    item, value = str(row["item"]), str(row["value"])
+    scores = predictor.score("size", [item])[0]
     values = predictor.candidates.of("size")
     order = np.argsort(-scores)
-    rivals = order[values[order] != row["value"]][:RIVALS]
-    lead = _lead(predictor, *row[TRIPLE], rivals)
+    rivals = order[values[order] != value][:RIVALS]
+    lead = _lead(predictor, item, "size", value, rivals)
     assert row["lead"] == pytest.approx(lead, abs=1e-4)
-    falls = {name: lead - _lead(_predictor(store, without=(name,)), *row[TRIPLE], rivals) for name in MODALITIES}
+    falls = {name: lead - _lead(_predictor(store, without=(name,)), item, "size", value, rivals) for name in MODALITIES}
     lowering = sum(max(fall, 0) for fall in falls.values())
     for name, fall in falls.items():
         assert row[f"without_{name}"] == pytest.approx(fall / abs(lead), abs=1e-3)
@@ -120,12 +121,13 @@ def test_the_nearest_carry_the_value_and_are_other_items(
 ) -> None:
     facts = set(store.triples().to_pandas()[TRIPLE].itertuples(index=False, name=None))
     unit = torch.nn.functional.normalize(predictor.items.vectors).numpy()
-    for row in found.itertuples():
-        carriers = [item for item in predictor.row if item != row.item and (item, row.property, row.value) in facts]
-        cosines = {item: float(unit[predictor.row[row.item]] @ unit[predictor.row[item]]) for item in carriers}
+    for row in found.to_dict("records"):
+        own, *value = (row[name] for name in TRIPLE)
+        carriers = [item for item in predictor.row if item != own and (item, *value) in facts]
+        cosines = {item: float(unit[predictor.row[own]] @ unit[predictor.row[item]]) for item in carriers}
         best = sorted(cosines.values(), reverse=True)[:NEAREST]
-        assert [near["cosine"] for near in row.nearest] == pytest.approx(best, abs=1e-5)
-        assert all(cosines[near["item"]] == pytest.approx(near["cosine"], abs=1e-5) for near in row.nearest)
+        assert [near["cosine"] for near in row["nearest"]] == pytest.approx(best, abs=1e-5)
+        assert all(cosines[near["item"]] == pytest.approx(near["cosine"], abs=1e-5) for near in row["nearest"])
 
 
 def test_carriers_without_a_vector_get_one(store: Store, predictor: ModelPredictor, asked: pd.DataFrame) -> None:
@@ -165,18 +167,18 @@ def test_a_query_shows_the_evidence_as_it_stands(
 ) -> None:
     location: Any = empty_database(kind, request)
     with ingested(location, tiny_catalogue()) as database:
-        for row in found.iloc[::9].itertuples():
-            shown = database.query(row.cypher)
+        for row in found.iloc[::9].to_dict("records"):
+            shown = database.query(row["cypher"])
             by_kind = {str(name): part for name, part in shown.groupby("evidence")}
-            assert by_kind.pop("the item")["item"].tolist() == [row.item]
+            assert by_kind.pop("the item")["item"].tolist() == [row["item"]]
             for evidence, is_fact in (("a fact of it", True), ("a field of it", False)):
-                expected = {(t["property"], t["value"]) for t in row.triples if t["is_fact"] == is_fact}
+                expected = {(t["property"], t["value"]) for t in row["triples"] if t["is_fact"] == is_fact}
                 rows = by_kind.pop(evidence, pd.DataFrame(columns=["property", "value"]))
                 assert set(rows[["property", "value"]].itertuples(index=False, name=None)) == expected
             like = by_kind.pop("an item like it", pd.DataFrame(columns=TRIPLE))
-            assert sorted(like["item"]) == sorted(near["item"] for near in row.nearest)
-            assert set(like["property"]) <= {row.property}
-            assert set(like["value"]) <= {row.value}
+            assert sorted(like["item"]) == sorted(near["item"] for near in row["nearest"])
+            assert set(like["property"]) <= {row["property"]}
+            assert set(like["value"]) <= {row["value"]}
             assert by_kind == {}
 
 

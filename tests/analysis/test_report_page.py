@@ -78,7 +78,7 @@ def test_the_page_opens_without_errors_and_fits_the_screen(browser: Browser, sho
 def test_a_narrow_screen_shows_value_and_confidence_without_scrolling(browser: Browser, large_file: Path) -> None:
     page, wrong = _open(browser, large_file, 400)
     cells = page.locator(f"{ROWS}:nth-child(2) > td:visible")
-    assert [cell.get_attribute("class").split()[0] for cell in cells.all()][:5] == [
+    assert [(cell.get_attribute("class") or "").split()[0] for cell in cells.all()][:5] == [
         "reasons", "photo", "text", "text", "percent",
     ]  # fmt: skip
     box = cells.last.bounding_box()

@@ -312,11 +312,11 @@ def test_a_warm_start_that_was_stopped_goes_on_as_if_undisturbed(
     for name in ("weights.safetensors", "checkpoint.safetensors"):
         ours, theirs = load_file(tmp_path / "run" / name), load_file(warm / name)
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
-    ours, theirs = (
+    resumed, undisturbed = (
         [{name: value for name, value in line.items() if name != "items_per_second"} for line in _metrics(run)]
         for run in (tmp_path / "run", warm)
     )
-    assert ours == theirs  # the weights of the beginning are validated, once
+    assert resumed == undisturbed  # the weights of the beginning are validated, once
 
 
 def test_what_a_warm_start_refuses(location: str, finished: Path, warm: Path, tmp_path: Path) -> None:
