@@ -12,7 +12,7 @@ from analysis.answers import OURS
 
 SHOWN = "K3M"
 """Our name for readers."""
-FONT = "system-ui, 'Noto Sans', 'PingFang SC', 'Microsoft YaHei', 'WenQuanYi Micro Hei', sans-serif"
+FONT = "system-ui, 'Noto Sans', 'PingFang SC', 'Microsoft YaHei', 'Noto Sans CJK SC', 'WenQuanYi Micro Hei', sans-serif"
 STATES = {"known": "#0072b2", "kept back": "#767676", "proposed": "#e69f00"}
 WHEN = {"before": "#767676", "after": "#d55e00"}
 _OTHERS = ("#767676", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#8a6d00", "#1a1a1a")  # Okabe-Ito
@@ -31,7 +31,7 @@ def specification(chart: Chart) -> dict[str, Any]:
     """With letters that can be read."""
     return (
         chart.configure(font=FONT)
-        .configure_axis(labelFontSize=12, titleFontSize=12)
+        .configure_axis(labelFontSize=12, titleFontSize=12, labelSeparation=6)
         .configure_legend(labelFontSize=12)
         .to_dict()
     )

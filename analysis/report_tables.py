@@ -15,6 +15,7 @@ import pandas as pd
 
 from analysis import previous
 from analysis.report_charts import label
+from analysis.selective import LIKELY
 from k3m.evidence import MODALITIES
 
 PROPOSALS_SHOWN = 10_000
@@ -35,21 +36,23 @@ def table(columns: Sequence[tuple[Any, ...]], rows: Rows, order: Sequence[tuple[
 
 
 def shown(best: pd.DataFrame) -> pd.DataFrame:
-    """Up to `PROPOSALS_SHOWN` of the proposals (item, property, value, score, confidence): the best of each property
-    in turn, as scores compare within a property only; the most confident first."""
-    best = best if "confidence" in best else best.assign(confidence=np.nan)
-    ordered = best.sort_values(["confidence", "score", "item"], ascending=[False, False, True], kind="stable")
+    """Up to `PROPOSALS_SHOWN` of the proposals (item, property, value, score, confidence, applies): the best of each
+    property in turn, as scores compare within a property only; those whose property rather applies first (column
+    `likely`), of them the most confident."""
+    best = best.assign(**{name: np.nan for name in ("confidence", "applies") if name not in best})
+    best = best.assign(likely=(~(best["applies"] < LIKELY)).astype(int))
+    by = ["likely", "confidence", "score", "item"]
+    ordered = best.sort_values(by, ascending=[False, False, False, True], kind="stable")
     turn = ordered.groupby("property", sort=False).cumcount()
     chosen = ordered.loc[turn.sort_values(kind="stable").index[:PROPOSALS_SHOWN]]
-    by = ["confidence", "property", "score", "item"]
-    return chosen.sort_values(by, ascending=[False, True, False, True], ignore_index=True)
+    by = ["likely", "confidence", "property", "score", "item"]
+    return chosen.sort_values(by, ascending=[False, False, True, False, True], ignore_index=True)
 
 
 def proposals(best: pd.DataFrame, reasons: pd.DataFrame | None) -> Table:
-    """Of `shown`. A row is [place, item, property, value, confidence, score, applies]."""
-    best = best if "applies" in best else best.assign(applies=np.nan)
+    """Of `shown`. A row is [place, item, property, value, confidence, score, applies, likely]."""
     sure, asked = bool(best["confidence"].notna().any()), bool(best["applies"].notna().any())
-    columns = ["item", "property", "value", "confidence", "score", "applies"]
+    columns = ["item", "property", "value", "confidence", "score", "applies", "likely"]
     rows = [
         [place, *row[:3], *map(_number, row[3:])]
         for place, row in enumerate(best[columns].itertuples(index=False, name=None))
@@ -65,9 +68,10 @@ def proposals(best: pd.DataFrame, reasons: pd.DataFrame | None) -> Table:
             ("Applies", "percent", 6, "roomy", *(() if asked else ("hidden",))),
             ("Score", "figure", 5, "roomy"),
             ("Item", "code", 1, "roomy"),
+            ("Likely", "count", 7, "hidden"),
         ],
         rows,
-        [(4, "desc")] if sure else [(2, "asc"), (7, "desc")],
+        [(9, "desc"), *([(4, "desc")] if sure else [(2, "asc"), (7, "desc")])],
     )
 
 

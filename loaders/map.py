@@ -35,6 +35,10 @@ PROPERTY = re.compile(r"property|attribute|attr|feature|relation|predicate|key|�
 VALUE = re.compile(r"value|object|tail|值", re.IGNORECASE)
 PICTURE = re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?)$", re.IGNORECASE)
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+TITLED = re.compile(r"((product|item)[\W_]*)?(title|name)|标题|名称", re.IGNORECASE)
+DECIMAL = re.compile(r"[+-]?\d+(\.\d{3})*,\d+", re.ASCII)
+NOTHING = {"na", "n/a", "#n/a", "nan", "null", "-", "--", "–", "—"}
+"""Cells that say nothing, in small letters."""
 SEPARATORS = ("|", ";", ",", "，", "、")
 UNIQUE = 0.98
 """Of the rows: an id column has as many distinct values; some rows may come twice."""
@@ -151,12 +155,14 @@ def propose(file: Path, rows: int) -> str:
         name for name in dict.fromkeys(name for row in table for name in row) if name
     ]  # an index of pandas' has none
     next(read_rows(file, _builder(), names, layout), None)  # a column that is there twice cannot be proposed
-    columns = [_column(name, table) for name in names]
     proposal = Proposal(_differing(layout, file))
+    empty = sorted({cell for row in table for cell in row.values() if _says_nothing(cell)})
+    columns = [_column(name, table, empty) for name in names]
     if any(column.is_unique for column in columns):
+        proposal.mapping |= {"empty": empty} if empty else {}
         _propose_items(proposal, columns, _id_of(columns), file)
     else:
-        _propose_triples(proposal, columns, table, file)
+        _propose_triples(proposal, [_column(name, table) for name in names], table, file)
     return _written(file, len(table), refused, proposal)
 
 
@@ -200,9 +206,15 @@ def _differing(layout: Layout, file: Path) -> dict[str, Any]:
     return {name: value for name, value in asdict(layout).items() if value != asdict(usual)[name]}
 
 
-def _column(name: str, table: Sequence[dict[str, Any]]) -> Column:
+def _column(name: str, table: Sequence[dict[str, Any]], empty: Sequence[str] = ()) -> Column:
     said = [cell for row in table if (cell := row.get(name)) is not None and cell == cell]
-    return Column(name, len(table), [cell for cell in said if not (isinstance(cell, str) and not cell.strip())])
+    return Column(
+        name, len(table), [cell for cell in said if not (isinstance(cell, str) and (not cell.strip() or cell in empty))]
+    )
+
+
+def _says_nothing(cell: Any) -> bool:
+    return isinstance(cell, str) and cell.casefold() in NOTHING
 
 
 def _id_of(columns: Iterable[Column]) -> Column:
@@ -262,13 +274,14 @@ def _held(place: Path, names: set[str]) -> set[str]:
 
 
 def _title_of(columns: Iterable[Column]) -> Column | None:
-    """Long, distinct text: called like a title, else the shortest such (a description is longer)."""
+    """Long, distinct text: called like a title, else the shortest such (a description is longer). One that is called
+    just that may come again and hold commas."""
     long = [
         column
         for column in columns
-        if column.distinct > FEW * column.rows
+        if ((column.distinct > FEW * column.rows and not column.between) or TITLED.fullmatch(column.name))
         and column.length >= 6
-        and not (column.is_number or column.between or column.has_lists)
+        and not (column.is_number or column.has_lists)
         and column.share(re.compile("^https?://")) + column.share(PICTURE) < 0.5
     ]
     return min(long, key=lambda column: (not TITLE.search(column.name), column.length), default=None)
@@ -349,7 +362,10 @@ def _is_list(text: str) -> bool:
 
 
 def _parts_recur(texts: Sequence[str], separator: str) -> bool:
-    """Whether the cells are combinations of fewer things: a tenth of them or more have several, which come again."""
+    """Whether the cells are combinations of fewer things: a tenth of them or more have several, which come again. A
+    comma in numbers may be a decimal one."""
+    if separator == "," and all(DECIMAL.fullmatch(text) or NUMBER.fullmatch(text) for text in texts):
+        return False
     split = [[part.strip() for part in text.split(separator) if part.strip()] for text in texts]
     several = sum(len(own) > 1 for own in split)
     parts = Counter(part for own in split for part in own)

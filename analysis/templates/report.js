@@ -24,6 +24,7 @@ const pictureOf = (item) => {
   return place === null ? null : `data:image/jpeg;base64,${data.pictures[place]}`;
 };
 
+const PHOTOGRAPHS = data.pictures.length > 0; // a catalogue without any has no column of them
 const [PROPERTY, VALUE, CONFIDENCE] = [2, 3, 4]; // places in a row of the proposals
 
 // A kind of column: what its cells hold shown as HTML, found by the search, and sorted by.
@@ -51,7 +52,7 @@ function column({ title, kind, at, roomy, hidden }) {
   return {
     title: escaped(title),
     data: at,
-    visible: !hidden,
+    visible: !hidden && (kind !== "photo" || PHOTOGRAPHS),
     className: classes.join(" ").trim(),
     type: RIGHT.includes(kind) ? "num" : "string",
     render: KINDS[kind],
@@ -142,7 +143,8 @@ function why(row, reason) {
   if (!reason) return element("div", { class: "reasons" }, head, "No reasons were computed for this one.");
   const [shares, falls, gates, triples, nearest, cypher] = reason;
   const names = ["title", "photograph", "graph"];
-  const rests = part("What it rests on", ...names.map((name, at) => bar(name, shares[at], falls[at])), ...gatesText(...gates));
+  const bars = names.map((name, at) => bar(name, shares[at], falls[at])).filter((_, at) => PHOTOGRAPHS || names[at] !== "photograph");
+  const rests = part("What it rests on", ...bars, ...(PHOTOGRAPHS ? gatesText(...gates) : []));
   const parts = [rests, factsPart(triples), alikePart(value, nearest), ...(cypher ? [cypherPart(cypher)] : [])];
   return element("div", { class: "reasons" }, head, ...parts);
 }

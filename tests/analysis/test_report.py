@@ -1,6 +1,7 @@
 """The report: its figures by hand; in a browser it opens offline, sorts and filters; hostile titles stay text."""
 
 import re
+from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,9 @@ import pytest
 import graphstore
 from analysis.complete import Arguments, complete
 from analysis.report import Findings, coverage, headline, quality
+from analysis.report_charts import FONT
 from analysis.report_pictures import thumbnail, titles_and_pictures
+from analysis.report_tables import proposals, shown
 from tests.analysis.shop import HOSTILE, FixedRun, picture, shop
 
 
@@ -83,6 +86,25 @@ def test_coverage_counts_cells_once() -> None:
     found = coverage(Findings(metrics={}, ranks=pd.DataFrame(), best=best, triples=triples, facts={}))
     assert found.to_numpy().tolist() == [["p", 1, 1, 1], ["q", 1, 0, 0]]
     assert list(found) == ["property", "known", "kept back", "proposed"]
+
+
+def test_what_rather_applies_is_proposed_before_what_is_sure_if_it_applies() -> None:
+    """A property with one value is answered with confidence 1, also where hardly an item has it."""
+    rows = [("a", "harbour", "north", 1.0, 0.06), ("b", "colour", "red", 0.4, 0.5), ("c", "colour", "blue", 0.7, 0.9)]
+    best = pd.DataFrame(rows, columns=["item", "property", "value", "confidence", "applies"]).assign(score=0.0)
+    assert shown(best)["item"].tolist() == ["c", "b", "a"]
+    table = proposals(shown(best), None)
+    by = [(table["columns"][place]["at"], direction) for place, direction in table["order"]]
+    assert sorted(table["rows"], key=lambda row: [-row[at] for at, _ in by]) == table["rows"]
+    assert {direction for _, direction in by} == {"desc"}
+    assert shown(best.drop(columns="applies"))["item"].tolist() == ["a", "c", "b"]  # nothing known of it
+
+
+def test_page_and_charts_name_the_same_fonts() -> None:
+    """With those that have Chinese on Windows, macOS and Linux."""
+    css = files("analysis").joinpath("templates", "report.css").read_text(encoding="utf-8")
+    assert FONT.replace("'", '"') in css
+    assert all(name in FONT for name in ("PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC"))
 
 
 def test_thumbnails_are_small_data_uris() -> None:

@@ -4,16 +4,19 @@ figures, it goes by keyboard, hostile texts stay text, and 10,000 proposals are 
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page
 
+import graphstore
 from analysis import report
 from analysis.complete import Arguments, complete
 from analysis.report import Findings
 from analysis.report_levels import LEVELS
+from graphstore import Store
 from k3m.candidates import Candidates
 from tests.analysis.findings import PROPERTIES, large_findings, large_store
-from tests.analysis.shop import HOSTILE, FixedRun, Knowing, shop
+from tests.analysis.shop import HOSTILE, FixedPredictor, FixedRun, Knowing, shop
 
 pytestmark = pytest.mark.browser
 SEARCH = "#proposals_wrapper input[type=search]"
@@ -164,6 +167,49 @@ def test_hostile_texts_stay_text(large: Page) -> None:
     large.locator("#conflicts_wrapper input[type=search]").fill("hacked")
     assert HOSTILE in large.locator("#conflicts > tbody td").all_inner_texts()
     assert large.locator("#changes > tbody i").count() == 0
+
+
+def chinese() -> Store:
+    """Bowls and dresses by Chinese texts, without a photograph, each with a twelve-digit id and a fact missing."""
+    ids = [f"6311914{number:05}" for number in range(60)]
+    titles = ["青花瓷碗家用加厚中式餐具套装", "女童羊羔毛外套冬装新款洋气加厚大衣"]
+    items = pd.DataFrame({"id": ids, "title": [titles[n % 2] for n in range(60)], "category": ["碗", "女装"] * 30})
+    facts = {"材质": ("陶瓷", "羊羔毛"), "风格": ("中国风", "韩版"), "产地": ("景德镇", "中国大陆")}
+    splits = ("test", "valid", None, None, None)
+    triples = [
+        (item, name, values[n % 2], splits[(n + place) % 5])
+        for n, item in enumerate(ids)
+        for place, (name, values) in enumerate(facts.items())
+        if (n + place) % 7
+    ]
+    return graphstore.from_tables(items, pd.DataFrame(triples, columns=["item", "property", "value", "split"]))
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_chinese_catalogue_without_photographs(browser: Browser, tmp_path: Path, width: int) -> None:
+    store = chinese()
+    run = FixedRun(tmp_path / "run", FixedPredictor(Candidates.from_store(store)))
+    path = complete(store, run, Arguments(run=tmp_path / "run", store="shop", floors=("majority",)), "k3m complete")
+    page, wrong = _open(browser, path, width)
+    assert page.locator("th", has_text="Photo").count() == 0
+    assert "风格" in page.locator("#chart-properties svg text").all_text_contents()
+    page.locator(SEARCH).fill("中国风")
+    page.wait_for_function("document.getElementById('proposals_info').textContent.includes('filtered')")
+    assert {row.inner_text() for row in page.locator(f"{ROWS} td:nth-child(2)").all()} == {"中国风"}
+    if width == 1280:  # an id stands on one line
+        page.locator(SEARCH).fill("631191400007")
+        cell = page.locator(f"{ROWS}:first-child td.code")
+        assert cell.inner_text() == "631191400007"
+        assert (
+            cell.evaluate(
+                "(cell) => { const r = document.createRange(); r.selectNodeContents(cell);"
+                " return r.getClientRects().length }"
+            )
+            == 1
+        )
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert wrong == []
+    page.close()
 
 
 TIMED = """async (word) => {

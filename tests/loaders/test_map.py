@@ -10,6 +10,7 @@ from zipfile import ZipFile
 
 import pandas as pd
 import pytest
+import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -149,6 +150,36 @@ def test_numbers_are_values_where_they_are_few(tmp_path: Path, capsys: pytest.Ca
     frame.to_csv(tmp_path / "t.csv", index=False)
     _, mapping = _printed(tmp_path / "t.csv", capsys)
     assert mapping["items"] == {"id": "id", "numbers": {"price": "price"}, "properties": {"size": "size"}}
+
+
+def test_decimal_commas_are_no_lists_and_marks_of_nothing_no_values(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And a name that comes again, with commas, is the title all the same, not the description."""
+    rows = [
+        {
+            "SKU": f"S{n}",
+            "Product Name": f"Lumo lamp, {('glass', 'wood')[n % 2]}",
+            "Price": f"{n % 9 + 1},{n % 4}5",
+            "Colour": ("n/a", "-", "red", "blue")[n % 4],
+            "Weight": "-" if n % 3 else str(100 + n),
+            "Description": f"A long text about the lamp of number {n}, and of no use",
+        }
+        for n in range(60)
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "shop.csv", index=False, sep=";")
+    _, mapping = _printed(tmp_path / "shop.csv", capsys)
+    assert mapping["empty"] == ["-", "n/a"]
+    assert mapping["items"]["title"] == "Product Name"
+    assert "several" not in mapping
+    assert mapping["items"]["properties"] == {"Colour": "Colour"}
+    assert mapping["items"]["numbers"] == {"Weight": "Weight"}
+    (tmp_path / "map.toml").write_text(tomli_w.dumps(mapping))
+    location = str(tmp_path / "store.lbdb")
+    ingest.main(["table", str(tmp_path / "shop.csv"), "--mapping", str(tmp_path / "map.toml"), "--store", location])
+    with graphstore.open(location) as store:
+        assert store.counts().triples == 30
+        assert store.items(("Price",)).to_pydict()["Price"][0] == "1,05"
 
 
 def test_a_long_text_is_a_field_however_often_it_comes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
