@@ -320,5 +320,6 @@ def test_the_fashion_catalogue_read_by_its_proposal_is_the_one_that_its_own_sour
     ours = read(partial(table.read, mapping=proposed), folder / "items.jsonl.gz").items
     theirs = read(fashion.read, folder).items
     shared = ["id", "title", "category", "description", "price", "image"]
-    pd.testing.assert_frame_equal(ours[shared], theirs[shared])
+    said = theirs["description"].where(~theirs["description"].isin(proposed.empty), None)  # some are "-"
+    pd.testing.assert_frame_equal(ours[shared], theirs[shared].assign(description=said))
     assert ours["image"].notna().sum() > 400
