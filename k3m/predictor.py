@@ -45,6 +45,7 @@ class ModelPredictor:
 
     def __init__(self, model: K3M, stream: Stream, ids: Sequence[str], items: Items) -> None:
         self.model, self.stream, self.items = model, stream, items
+        # Scores are computed where the vectors are kept, and belong to the weights that made those.
         self.wide = None if model.wide is None else deepcopy(model.wide).cpu()
         self.candidates: Candidates = stream.candidates
         self.row = {item: row for row, item in enumerate(ids)}
