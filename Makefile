@@ -52,6 +52,7 @@ demo-steps: $(READY)
 	$(IN_DEMO) loaders.demo catalogue --items $(DEMO_ITEMS) --seed $(DEMO_SEED)
 	$(IN_DEMO) loaders.ingest demo catalogue --store $(DEMO_STORE)
 	$(IN_DEMO) k3m.train --store $(DEMO_STORE) --run run $(DEMO_TRAIN)
+	$(IN_DEMO) analysis.conflicts --run run --store $(DEMO_STORE) --out run/conflicts --folds 2 --epochs 1
 	$(IN_DEMO) analysis.complete --run run --store $(DEMO_STORE) --report report
 	@$(PY) tools/headline.py $(DEMO)/report
 
